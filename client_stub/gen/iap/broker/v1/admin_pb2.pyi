@@ -1,0 +1,283 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from iap.broker.v1 import account_pb2 as _account_pb2
+from iap.broker.v1 import broker_pb2 as _broker_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ProviderState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PROVIDER_STATE_UNSPECIFIED: _ClassVar[ProviderState]
+    PROVIDER_STATE_ACTIVE: _ClassVar[ProviderState]
+    PROVIDER_STATE_SUSPENDED: _ClassVar[ProviderState]
+PROVIDER_STATE_UNSPECIFIED: ProviderState
+PROVIDER_STATE_ACTIVE: ProviderState
+PROVIDER_STATE_SUSPENDED: ProviderState
+
+class Provider(_message.Message):
+    __slots__ = ("provider_id", "name", "state", "commission_basis_points", "create_time")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    COMMISSION_BASIS_POINTS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    provider_id: str
+    name: str
+    state: ProviderState
+    commission_basis_points: int
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, provider_id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[ProviderState, str]] = ..., commission_basis_points: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Customer(_message.Message):
+    __slots__ = ("customer_id", "name", "email", "create_time")
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EMAIL_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    customer_id: str
+    name: str
+    email: str
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, customer_id: _Optional[str] = ..., name: _Optional[str] = ..., email: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Key(_message.Message):
+    __slots__ = ("key_id", "provider_id", "customer_id", "operator", "title", "create_time", "revoke_time")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_TIME_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    provider_id: str
+    customer_id: str
+    operator: bool
+    title: str
+    create_time: _timestamp_pb2.Timestamp
+    revoke_time: _timestamp_pb2.Timestamp
+    def __init__(self, key_id: _Optional[str] = ..., provider_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., operator: bool = ..., title: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RegisterProviderRequest(_message.Message):
+    __slots__ = ("request_id", "name", "commission_basis_points")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COMMISSION_BASIS_POINTS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    name: str
+    commission_basis_points: int
+    def __init__(self, request_id: _Optional[str] = ..., name: _Optional[str] = ..., commission_basis_points: _Optional[int] = ...) -> None: ...
+
+class RegisterProviderResponse(_message.Message):
+    __slots__ = ("provider", "provider_key", "replayed")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_KEY_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    provider: Provider
+    provider_key: str
+    replayed: bool
+    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ..., provider_key: _Optional[str] = ..., replayed: bool = ...) -> None: ...
+
+class RegisterCustomerRequest(_message.Message):
+    __slots__ = ("request_id", "name", "email")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EMAIL_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    name: str
+    email: str
+    def __init__(self, request_id: _Optional[str] = ..., name: _Optional[str] = ..., email: _Optional[str] = ...) -> None: ...
+
+class RegisterCustomerResponse(_message.Message):
+    __slots__ = ("customer", "customer_key", "replayed")
+    CUSTOMER_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_KEY_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    customer: Customer
+    customer_key: str
+    replayed: bool
+    def __init__(self, customer: _Optional[_Union[Customer, _Mapping]] = ..., customer_key: _Optional[str] = ..., replayed: bool = ...) -> None: ...
+
+class IssueKeyRequest(_message.Message):
+    __slots__ = ("request_id", "provider_id", "customer_id", "operator", "title")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    provider_id: str
+    customer_id: str
+    operator: bool
+    title: str
+    def __init__(self, request_id: _Optional[str] = ..., provider_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., operator: bool = ..., title: _Optional[str] = ...) -> None: ...
+
+class IssueKeyResponse(_message.Message):
+    __slots__ = ("key", "secret", "replayed")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    key: Key
+    secret: str
+    replayed: bool
+    def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ..., secret: _Optional[str] = ..., replayed: bool = ...) -> None: ...
+
+class RevokeKeyRequest(_message.Message):
+    __slots__ = ("key_id",)
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    def __init__(self, key_id: _Optional[str] = ...) -> None: ...
+
+class RevokeKeyResponse(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: Key
+    def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ...) -> None: ...
+
+class ListKeysRequest(_message.Message):
+    __slots__ = ("provider_id", "customer_id", "operator", "page_size", "page_token")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    provider_id: str
+    customer_id: str
+    operator: bool
+    page_size: int
+    page_token: str
+    def __init__(self, provider_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., operator: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListKeysResponse(_message.Message):
+    __slots__ = ("keys", "next_page_token")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[Key]
+    next_page_token: str
+    def __init__(self, keys: _Optional[_Iterable[_Union[Key, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GrantCreditsRequest(_message.Message):
+    __slots__ = ("request_id", "account_id", "credits", "kind", "priority", "expire_time", "reason")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    account_id: str
+    credits: int
+    kind: _account_pb2.GrantKind
+    priority: int
+    expire_time: _timestamp_pb2.Timestamp
+    reason: str
+    def __init__(self, request_id: _Optional[str] = ..., account_id: _Optional[str] = ..., credits: _Optional[int] = ..., kind: _Optional[_Union[_account_pb2.GrantKind, str]] = ..., priority: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class GrantCreditsResponse(_message.Message):
+    __slots__ = ("grant", "balance", "replayed")
+    GRANT_FIELD_NUMBER: _ClassVar[int]
+    BALANCE_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    grant: _account_pb2.Grant
+    balance: _broker_pb2.Balance
+    replayed: bool
+    def __init__(self, grant: _Optional[_Union[_account_pb2.Grant, _Mapping]] = ..., balance: _Optional[_Union[_broker_pb2.Balance, _Mapping]] = ..., replayed: bool = ...) -> None: ...
+
+class SuspendAccountRequest(_message.Message):
+    __slots__ = ("account_id", "reason")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    reason: str
+    def __init__(self, account_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SuspendAccountResponse(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: _account_pb2.Account
+    def __init__(self, account: _Optional[_Union[_account_pb2.Account, _Mapping]] = ...) -> None: ...
+
+class ResumeAccountRequest(_message.Message):
+    __slots__ = ("account_id",)
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    def __init__(self, account_id: _Optional[str] = ...) -> None: ...
+
+class ResumeAccountResponse(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: _account_pb2.Account
+    def __init__(self, account: _Optional[_Union[_account_pb2.Account, _Mapping]] = ...) -> None: ...
+
+class SuspendProviderRequest(_message.Message):
+    __slots__ = ("provider_id", "reason")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    provider_id: str
+    reason: str
+    def __init__(self, provider_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SuspendProviderResponse(_message.Message):
+    __slots__ = ("provider",)
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    provider: Provider
+    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ...) -> None: ...
+
+class ResumeProviderRequest(_message.Message):
+    __slots__ = ("provider_id",)
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    provider_id: str
+    def __init__(self, provider_id: _Optional[str] = ...) -> None: ...
+
+class ResumeProviderResponse(_message.Message):
+    __slots__ = ("provider",)
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    provider: Provider
+    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ...) -> None: ...
+
+class SetCommissionRequest(_message.Message):
+    __slots__ = ("provider_id", "commission_basis_points")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMISSION_BASIS_POINTS_FIELD_NUMBER: _ClassVar[int]
+    provider_id: str
+    commission_basis_points: int
+    def __init__(self, provider_id: _Optional[str] = ..., commission_basis_points: _Optional[int] = ...) -> None: ...
+
+class SetCommissionResponse(_message.Message):
+    __slots__ = ("provider",)
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    provider: Provider
+    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ...) -> None: ...
+
+class AuditLedgerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class AuditLedgerResponse(_message.Message):
+    __slots__ = ("accounts_checked", "entries_checked", "violations")
+    ACCOUNTS_CHECKED_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_CHECKED_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    accounts_checked: int
+    entries_checked: int
+    violations: _containers.RepeatedCompositeFieldContainer[AuditViolation]
+    def __init__(self, accounts_checked: _Optional[int] = ..., entries_checked: _Optional[int] = ..., violations: _Optional[_Iterable[_Union[AuditViolation, _Mapping]]] = ...) -> None: ...
+
+class AuditViolation(_message.Message):
+    __slots__ = ("account_id", "rule", "description")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    rule: str
+    description: str
+    def __init__(self, account_id: _Optional[str] = ..., rule: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
