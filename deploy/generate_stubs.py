@@ -31,9 +31,7 @@ def main() -> int:
     """Does what the first argument says; returns the process's exit code."""
     match sys.argv[1:]:
         case ["write"]:
-            for package in ("iap", "buf"):
-                shutil.rmtree(STUBS / package, ignore_errors=True)
-            generate(STUBS)
+            write_stubs()
             return 0
         case ["check"]:
             with tempfile.TemporaryDirectory() as directory:
@@ -44,6 +42,15 @@ def main() -> int:
             return 0
     sys.stderr.write(__doc__ or "")
     return 2
+
+
+def write_stubs() -> None:
+    """Replaces the stubs checked in; leaves them alone if generating fails."""
+    with tempfile.TemporaryDirectory() as directory:
+        generate(Path(directory))
+        for package in ("iap", "buf"):
+            shutil.rmtree(STUBS / package, ignore_errors=True)
+            shutil.copytree(Path(directory) / package, STUBS / package)
 
 
 def our_protos() -> list[str]:
