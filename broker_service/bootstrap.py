@@ -1,0 +1,144 @@
+"""The only place where the broker's parts are put together."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from iap.broker.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    admin_pb2,
+    admin_pb2_grpc,
+    broker_pb2,
+    broker_pb2_grpc,
+    catalog_pb2,
+    catalog_pb2_grpc,
+    purchase_pb2,
+    purchase_pb2_grpc,
+    settlement_pb2,
+    settlement_pb2_grpc,
+)
+
+from broker_service.domain.directory import Role
+from broker_service.engine.clock import Clock, system_clock
+from broker_service.engine.committer import Committer, CommitterLimits
+from broker_service.engine.directory import Directory, new_key
+from broker_service.engine.ledger_reader import LedgerReader
+from broker_service.settings import BrokerSettings
+from broker_service.storage.database import Database, DatabaseUnusableError, create_database, open_database
+from broker_service.storage.schema import create_schema, shards_of
+from broker_service.transport.accounts import AccountServicer
+from broker_service.transport.admin import AdminServicer
+from broker_service.transport.broker import BrokerServicer
+from broker_service.transport.catalog import CatalogServicer
+from broker_service.transport.endpoint import Gate
+from broker_service.transport.errors import DOMAIN
+from broker_service.transport.purchases import PurchaseServicer
+from mesh_runtime.field_rules import FieldRules
+from mesh_runtime.node import Node, NodeOptions, serve_until_signal
+from mesh_runtime.pending_tasks import PendingTasks
+from mesh_runtime.startup_errors import StartupError
+from mesh_runtime.tls import ServerTls
+
+_SERVICES = [
+    module.DESCRIPTOR.services_by_name[name]
+    for module, name in (
+        (broker_pb2, "BrokerService"),
+        (account_pb2, "AccountService"),
+        (catalog_pb2, "CatalogService"),
+        (purchase_pb2, "PurchaseService"),
+        (settlement_pb2, "SettlementService"),
+        (admin_pb2, "AdminService"),
+    )
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker ready to serve: `node` to start and stop, then `close`."""
+
+    node: Node
+    committer: Committer
+    database: Database
+
+    async def close(self) -> None:
+        """Commits what still waits and closes the database; call it when the node has stopped."""
+        await self.committer.drain()
+        await self.database.close()
+
+
+def initialize(database_url: str, *, shards: int = 1, clock: Clock = system_clock) -> str | None:
+    """Makes the database and returns the first operator key; None if it was made before, and nothing is changed.
+
+    Raises StartupError.
+    """
+    key, secret = new_key(Role.OPERATOR, "operator", clock())
+    try:
+        made = create_database(database_url, partial(create_schema, shards=shards, operator_key=key))
+    except DatabaseUnusableError as error:
+        raise StartupError(str(error)) from error
+    return secret if made else None
+
+
+async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock) -> Broker:
+    """Puts a broker together on the running event loop. Raises StartupError."""
+    try:
+        database = open_database(settings.database)
+        shards = await database.read(shards_of)
+    except DatabaseUnusableError as error:
+        raise StartupError(str(error)) from error
+    node = Node(_node_options(settings), domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
+    tasks = PendingTasks()
+
+    def stop_serving() -> None:
+        """A broken invariant turns the whole node NOT_SERVING, so that balancers go elsewhere."""
+        tasks.run_shielded(node.announce_end())
+
+    committer = Committer(
+        database,
+        clock,
+        shards=shards,
+        limits=CommitterLimits(settings.queue_commands, settings.batch_commands),
+        on_halt=stop_serving,
+    )
+    directory = Directory(database, clock, shards=shards)
+    reader = LedgerReader(database, clock, shards=shards)
+    gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
+    server = node.server
+    broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
+    account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(gate, directory, committer, reader), server)
+    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(gate, directory), server)
+    purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(
+        PurchaseServicer(gate, directory, committer, commission_basis_points=settings.commission_basis_points),
+        server,
+    )
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(gate, directory), server)
+    # None of its RPCs is built yet; the generated base class answers UNIMPLEMENTED.
+    settlement_pb2_grpc.add_SettlementServiceServicer_to_server(settlement_pb2_grpc.SettlementServiceServicer(), server)
+    return Broker(node, committer, database)
+
+
+async def serve(settings: BrokerSettings) -> None:
+    """Serves until a signal comes, then drains. Raises StartupError."""
+    broker = await build_broker(settings)
+    await serve_until_signal(broker.node, after_stop=broker.close)
+
+
+def _node_options(settings: BrokerSettings) -> NodeOptions:
+    tls = None
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        tls = ServerTls(settings.tls_certificate, settings.tls_key, None)
+    elif settings.tls_certificate is not None or settings.tls_key is not None:
+        raise StartupError("--tls-certificate and --tls-key go together")
+    return NodeOptions(
+        listen=settings.listen,
+        tls=tls,
+        insecure=settings.insecure,
+        drain_seconds=settings.drain_seconds,
+        max_concurrent_calls=settings.max_concurrent_calls,
+    )
+
+
+def _request_types() -> list[type[Message]]:
+    return [GetMessageClass(method.input_type) for service in _SERVICES for method in service.methods]

@@ -1,0 +1,83 @@
+"""OpenAccount."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker_service.domain.book import Book, Changes
+from broker_service.domain.commands import OpenAccount
+from broker_service.domain.entries import EntryDraft, write_entries
+from broker_service.domain.errors import RequestIdReused, ServiceRetired
+from broker_service.domain.identities import derived_suffix
+from broker_service.domain.records import (
+    DEFAULT_PRIORITY,
+    Account,
+    AccountState,
+    AccountToken,
+    Counterpart,
+    EntryKind,
+    Grant,
+    GrantKind,
+    TrialClaim,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountResult:
+    """An account as it stands after the command."""
+
+    account: Account
+    replayed: bool = False
+
+
+def decide_open_account(book: Book, command: OpenAccount, now: datetime) -> tuple[Changes, AccountResult]:
+    """Opens an account, with the service's trial credits if its customer has not had them yet."""
+    if book.account is not None:
+        if book.account.service != command.service:
+            raise RequestIdReused(request_id=command.request_id, rpc="OpenAccount")
+        return Changes(), AccountResult(book.account, replayed=True)
+    if command.service_retired:
+        raise ServiceRetired(service=command.service)
+    # Nothing can be refused from here on.
+    account = Account(
+        account_id=command.account_id,
+        customer_id=command.customer_id,
+        provider_id=command.provider_id,
+        service=command.service,
+        state=AccountState.ACTIVE,
+        ledger_credits=0,
+        reserved_credits=0,
+        entry_count=0,
+        create_time=now,
+        update_time=now,
+    )
+    token = AccountToken(command.token_hash, command.account_id, create_time=now, expire_time=None)
+    if command.trial_credits == 0 or (command.customer_id, command.service) in book.trial_claims:
+        return Changes(account=account, account_tokens=(token,)), AccountResult(account)
+    account, entries = write_entries(
+        account,
+        now,
+        EntryDraft(EntryKind.TRIAL, command.trial_credits, Counterpart.ISSUED, description="trial credits"),
+    )
+    grant = Grant(
+        account_id=command.account_id,
+        grant_id=f"grt_{derived_suffix('trial', command.account_id)}",
+        kind=GrantKind.TRIAL,
+        priority=DEFAULT_PRIORITY,
+        credits=command.trial_credits,
+        remaining_credits=command.trial_credits,
+        reserved_credits=0,
+        expire_time=None,
+        purchase_id=None,
+        create_time=now,
+    )
+    claim = TrialClaim(command.customer_id, command.service, command.account_id, now)
+    return (
+        Changes(
+            account=account,
+            grants=(grant,),
+            entries=entries,
+            trial_claims=(claim,),
+            account_tokens=(token,),
+        ),
+        AccountResult(account),
+    )

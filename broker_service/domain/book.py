@@ -1,0 +1,110 @@
+"""What the rules see of one account, and what they change of it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from broker_service.domain.errors import InvariantError
+from broker_service.domain.records import (
+    Account,
+    AccountToken,
+    Entry,
+    Grant,
+    JournalEntry,
+    Operation,
+    Purchase,
+    Reservation,
+    TrialClaim,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """New versions of rows of one account, to be written together or not at all."""
+
+    account: Account | None = None
+    grants: tuple[Grant, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    purchases: tuple[Purchase, ...] = ()
+    journal_entries: tuple[JournalEntry, ...] = ()
+    trial_claims: tuple[TrialClaim, ...] = ()
+    account_tokens: tuple[AccountToken, ...] = ()
+
+
+@dataclass(slots=True)
+class Book:
+    """The rows of one account that a batch has loaded, as they stand after the commands decided so far.
+
+    `account` is None until it is opened. `grants` are those with credits remaining; `reservations`, `operations` and
+    `purchases` those that the batch's commands name, besides all reservations that are overdue.
+    """
+
+    account_id: str
+    account: Account | None = None
+    grants: dict[str, Grant] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    operations: dict[str, Operation] = field(default_factory=dict)
+    purchases: dict[str, Purchase] = field(default_factory=dict)
+    trial_claims: dict[tuple[str, str], TrialClaim] = field(default_factory=dict)
+
+    def apply(self, changes: Changes) -> None:
+        """Takes the changes over, and checks that the account still adds up. Raises InvariantError."""
+        if changes.account is not None:
+            self.account = changes.account
+        self.grants.update((grant.grant_id, grant) for grant in changes.grants)
+        self.reservations.update((row.reservation_id, row) for row in changes.reservations)
+        self.operations.update((row.operation_id, row) for row in changes.operations)
+        self.purchases.update((row.purchase_id, row) for row in changes.purchases)
+        self.trial_claims.update(((row.customer_id, row.service), row) for row in changes.trial_claims)
+        self.check()
+        for reservation in changes.reservations:
+            check_reservation(reservation)
+        for journal_entry in changes.journal_entries:
+            check_journal_entry(journal_entry)
+
+    def check(self) -> None:
+        """Raises InvariantError unless the account's credits are those of its grants, and none is negative."""
+        if self.account is None:
+            return
+        remaining_credits = reserved_credits = 0
+        for grant in self.grants.values():
+            if not 0 <= grant.reserved_credits <= grant.remaining_credits <= grant.credits:
+                raise InvariantError(f"grant {grant.grant_id} of {self.account_id} is out of range: {grant}")
+            remaining_credits += grant.remaining_credits
+            reserved_credits += grant.reserved_credits
+        account = self.account
+        if (account.ledger_credits, account.reserved_credits) != (remaining_credits, reserved_credits):
+            raise InvariantError(
+                f"account {self.account_id} holds {account.ledger_credits} credits, {account.reserved_credits} of them "
+                f"reserved, but its grants hold {remaining_credits} and {reserved_credits}"
+            )
+
+
+def check_reservation(reservation: Reservation) -> None:
+    """Raises InvariantError unless a reservation's credits are those of its allocations, and none is negative."""
+    reserved_credits = sum(part.reserved_credits for part in reservation.allocations)
+    captured_credits = sum(part.captured_credits for part in reservation.allocations)
+    if (
+        reservation.reserved_credits != reserved_credits
+        or reservation.captured_credits != captured_credits
+        or reservation.open_credits < 0
+        or reservation.released_credits < 0
+        or any(part.uncaptured_credits < 0 for part in reservation.allocations)
+        or (reservation.resolve_time is not None and reservation.open_credits != 0)
+    ):
+        raise InvariantError(f"reservation {reservation.reservation_id} does not add up: {reservation}")
+
+
+def check_journal_entry(journal_entry: JournalEntry) -> None:
+    """Raises InvariantError unless the postings sum to zero in each currency."""
+    sums: dict[str, int] = {}
+    for posting in journal_entry.postings:
+        sums[posting.currency] = sums.get(posting.currency, 0) + posting.amount_minor_units
+    if any(sums.values()):
+        raise InvariantError(f"journal entry {journal_entry.journal_entry_id} does not sum to zero: {sums}")
+
+
+def latest_time(books: list[Book], now: datetime) -> datetime:
+    """Returns `now`, or the last change of any of these accounts if the clock has stepped back behind it."""
+    return max([now, *(book.account.update_time for book in books if book.account is not None)])

@@ -1,0 +1,84 @@
+"""The one entrance to the rules: a batch of commands in, outcomes and changes out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker_service.domain import accounts, purchases, reservations
+from broker_service.domain.accounts import AccountResult
+from broker_service.domain.book import Book, Changes, latest_time
+from broker_service.domain.commands import (
+    Capture,
+    Command,
+    OpenAccount,
+    Release,
+    Reserve,
+    ResolvePayment,
+    StartPurchase,
+)
+from broker_service.domain.errors import Refusal
+from broker_service.domain.expiry import expire
+from broker_service.domain.purchases import PurchaseResult
+from broker_service.domain.reservations import ReservationResult
+
+Result = ReservationResult | AccountResult | PurchaseResult
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a batch comes to. `outcomes` has one result or refusal per command, in their order.
+
+    `now` is the instant at which all of it happened.
+    """
+
+    outcomes: tuple[Result | Refusal, ...]
+    changes: tuple[Changes, ...]
+    now: datetime
+
+
+def decide_batch(books: Mapping[str, Book], commands: Sequence[Command], now: datetime) -> Verdict:
+    """Decides commands in their order, each on the books as the ones before left them.
+
+    A refused command changes nothing and does not stop those behind it. `books` holds a book for every account that a
+    command names, and is brought up to date. Raises InvariantError if the books contradict themselves.
+    """
+    loaded = list(books.values())
+    now = latest_time(loaded, now)
+    written = [changes for book in loaded for changes in expire(book, now)]
+    outcomes: list[Result | Refusal] = []
+    for command in commands:
+        book = books[command.account_id]
+        try:
+            changes, result = decide(book, command, now)
+        except Refusal as refusal:
+            outcomes.append(refusal)
+            continue
+        book.apply(changes)
+        _share_trial_claims(loaded, changes)
+        written.append(changes)
+        outcomes.append(result)
+    return Verdict(tuple(outcomes), tuple(written), now)
+
+
+def decide(book: Book, command: Command, now: datetime) -> tuple[Changes, Result]:
+    """Decides one command; returns what it changes and its result. Raises a Refusal, which changes nothing."""
+    match command:
+        case Reserve():
+            return reservations.decide_reserve(book, command, now)
+        case Capture():
+            return reservations.decide_capture(book, command, now)
+        case Release():
+            return reservations.decide_release(book, command, now)
+        case OpenAccount():
+            return accounts.decide_open_account(book, command, now)
+        case StartPurchase():
+            return purchases.decide_start_purchase(book, command, now)
+        case ResolvePayment():
+            return purchases.decide_resolve_payment(book, command, now)
+
+
+def _share_trial_claims(books: Iterable[Book], changes: Changes) -> None:
+    """Lets other accounts of the same batch know of a claim: a claim is the customer's, not the account's."""
+    for claim in changes.trial_claims:
+        for book in books:
+            book.trial_claims[claim.customer_id, claim.service] = claim

@@ -1,0 +1,213 @@
+"""Why the domain says no.
+
+Refusal                      the command changes nothing; the caller is told why
+├── NotFound                 what it names does not exist, for this caller
+├── AlreadyExists            what it would make exists, made by something else
+├── Suspended                the operator has stopped this account or provider
+├── WrongState               what it names is past that
+├── WrongAmount              more than there is
+├── InsufficientCredits      the account cannot pay
+└── InvalidField             a field breaks a rule that only the state could tell
+InvariantError               the books contradict themselves; nothing may be committed any more
+"""
+
+from typing import ClassVar
+
+
+class InvariantError(Exception):
+    """The books contradict themselves. Wrong money is worse than no service: the lane that meets it stops."""
+
+
+class Refusal(Exception):
+    """A command is refused and has changed nothing.
+
+    `reason` is the contract's (`iap.broker.v1.ErrorReason` without its prefix); `facts` are the changing values of
+    the message, by the names that the contract gives them.
+    """
+
+    reason: ClassVar[str]
+    template: ClassVar[str]
+
+    def __init__(self, **facts: object) -> None:
+        super().__init__(self.template.format(**facts))
+        self.facts = facts
+
+
+class NotFound(Refusal):
+    """Something named does not exist, or not for this caller. `resource` is its kind, `key` the fact that names it."""
+
+    resource: ClassVar[str]
+    key: ClassVar[str]
+
+
+class AccountNotFound(NotFound):
+    """No such account, or an unknown account token (then without the id)."""
+
+    reason, resource, key = "ACCOUNT_NOT_FOUND", "account", "account_id"
+    template = "no such account"
+
+
+class ReservationNotFound(NotFound):
+    """No such reservation, or another provider's."""
+
+    reason, resource, key = "RESERVATION_NOT_FOUND", "reservation", "reservation_id"
+    template = "no such reservation: {reservation_id}"
+
+
+class ServiceNotFound(NotFound):
+    """No such service."""
+
+    reason, resource, key = "SERVICE_NOT_FOUND", "service", "service"
+    template = "no such service: {service}"
+
+
+class PackNotFound(NotFound):
+    """No such pack, or, for who would archive it, another provider's."""
+
+    reason, resource, key = "PACK_NOT_FOUND", "pack", "pack_id"
+    template = "no such pack: {pack_id}"
+
+
+class PurchaseNotFound(NotFound):
+    """No such purchase."""
+
+    reason, resource, key = "PURCHASE_NOT_FOUND", "purchase", "purchase_id"
+    template = "no such purchase: {purchase_id}"
+
+
+class AlreadyExists(Refusal):
+    """What the command would make exists already, made by something else."""
+
+
+class RequestIdReused(AlreadyExists):
+    """The request_id was used before with other parameters."""
+
+    reason = "REQUEST_ID_REUSED"
+    template = "request_id {request_id} was used before for {rpc} with other parameters"
+
+
+class ServiceExists(AlreadyExists):
+    """The service's name is taken."""
+
+    reason = "SERVICE_EXISTS"
+    template = "a service named {service} exists already"
+
+
+class Suspended(Refusal):
+    """The operator has stopped this account or provider."""
+
+
+class AccountSuspended(Suspended):
+    """The account takes no new reservations and purchases."""
+
+    reason = "ACCOUNT_SUSPENDED"
+    template = "account {account_id} is suspended"
+
+
+class ProviderSuspended(Suspended):
+    """The provider's services take no new reservations and purchases."""
+
+    reason = "PROVIDER_SUSPENDED"
+    template = "provider {provider_id} is suspended"
+
+
+class WrongState(Refusal):
+    """What the command names is past the state that the command needs."""
+
+
+class ReservationCaptured(WrongState):
+    """Its credits were taken."""
+
+    reason = "RESERVATION_CAPTURED"
+    template = "reservation {reservation_id} was captured"
+
+
+class ReservationReleased(WrongState):
+    """Its credits were given back by the provider."""
+
+    reason = "RESERVATION_RELEASED"
+    template = "reservation {reservation_id} was released"
+
+
+class ReservationExpired(WrongState):
+    """Its time ran out."""
+
+    reason = "RESERVATION_EXPIRED"
+    template = "reservation {reservation_id} expired at {expire_time}"
+
+
+class PackArchived(WrongState):
+    """The pack is no longer on sale."""
+
+    reason = "PACK_ARCHIVED"
+    template = "pack {pack_id} is no longer on sale"
+
+
+class PackOfOtherService(WrongState):
+    """The pack's credits are for another service than the account's."""
+
+    reason = "PACK_OF_OTHER_SERVICE"
+    template = "pack {pack_id} is for {pack_service}, the account for {account_service}"
+
+
+class ServiceRetired(WrongState):
+    """The service takes no new accounts and purchases."""
+
+    reason = "SERVICE_RETIRED"
+    template = "service {service} takes no new accounts or purchases"
+
+
+class PurchasePaid(WrongState):
+    """The purchase was paid."""
+
+    reason = "PURCHASE_PAID"
+    template = "purchase {purchase_id} was paid already"
+
+
+class PurchaseFailed(WrongState):
+    """The purchase's payment failed."""
+
+    reason = "PURCHASE_FAILED"
+    template = "the payment of purchase {purchase_id} failed already; start another purchase"
+
+
+class WrongAmount(Refusal):
+    """More than there is."""
+
+
+class CaptureExceedsReservation(WrongAmount):
+    """More was to be captured than is still reserved."""
+
+    reason = "CAPTURE_EXCEEDS_RESERVATION"
+    template = "reservation {reservation_id} still holds {reserved} credits, {required} were to be captured"
+
+
+class BalanceOverflow(WrongAmount):
+    """A balance would leave the range of 64-bit integers."""
+
+    reason = "BALANCE_OVERFLOW"
+    template = "account {account_id} cannot hold that many credits"
+
+
+class InsufficientCredits(Refusal):
+    """The account cannot pay. Facts: available, required and missing whole credits, and the service."""
+
+    reason = "INSUFFICIENT_CREDITS"
+    template = "{required} credits are needed, {available} are available"
+
+    def __init__(self, *, service: str, available: int, required: int) -> None:
+        super().__init__(available=available, required=required, missing=required - available)
+        self.service = service
+        self.missing_credits = required - available
+
+
+class InvalidField(Refusal):
+    """A field breaks a rule that only the state could tell, such as a service's longest ttl."""
+
+    reason = "INVALID_ARGUMENT"
+    template = "{field}: {description}"
+
+    def __init__(self, *, field: str, description: str) -> None:
+        super().__init__(field=field, description=description)
+        self.field = field
+        self.description = description

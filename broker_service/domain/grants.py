@@ -1,0 +1,103 @@
+"""Which grants pay, and which get credits back."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from broker_service.domain.errors import InvariantError
+from broker_service.domain.records import Allocation, Grant, GrantKind, Reservation
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a capture, release or expiry does to a reservation's parts and to the grants they came from.
+
+    `expired_credits` were to be released to grants that have expired meanwhile, and so are gone.
+    """
+
+    allocations: tuple[Allocation, ...]
+    grants: tuple[Grant, ...]
+    captured_credits: int
+    released_credits: int
+    expired_credits: int
+
+
+def order_of_use(grant: Grant) -> tuple[int, datetime, bool, datetime, str]:
+    """Sorts grants as they are used up.
+
+    Lowest priority first, then earliest expiry, then trial and promotional before paid, then oldest.
+    """
+    return (
+        grant.priority,
+        grant.expire_time or _NEVER,
+        grant.kind is GrantKind.PAID,
+        grant.create_time,
+        grant.grant_id,
+    )
+
+
+def allocate(
+    grants: Iterable[Grant], reserved_credits: int, now: datetime
+) -> tuple[tuple[Allocation, ...], tuple[Grant, ...]]:
+    """Sets credits aside on unexpired grants; returns the parts and the grants' new versions.
+
+    The caller has made sure that they suffice; otherwise raises InvariantError.
+    """
+    allocations: list[Allocation] = []
+    changed: list[Grant] = []
+    missing_credits = reserved_credits
+    for grant in sorted(grants, key=order_of_use):
+        part_credits = min(grant.free_credits, missing_credits)
+        if part_credits == 0 or grant.is_expired(now):
+            continue
+        allocations.append(Allocation(grant.grant_id, part_credits))
+        changed.append(replace(grant, reserved_credits=grant.reserved_credits + part_credits))
+        missing_credits -= part_credits
+        if missing_credits == 0:
+            return tuple(allocations), tuple(changed)
+    raise InvariantError(f"grants fall short of available credits by {missing_credits}")
+
+
+def take_and_return(
+    reservation: Reservation,
+    grants: Mapping[str, Grant],
+    now: datetime,
+    *,
+    captured_credits: int,
+    returns_rest: bool,
+) -> Resolution:
+    """Captures credits of a reservation's parts in their order, and returns the rest to the grants it came from.
+
+    `captured_credits` is 0 … the reservation's open credits. A part returned to a grant that has expired meanwhile
+    is gone instead.
+    """
+    allocations: list[Allocation] = []
+    changed: list[Grant] = []
+    missing_credits = captured_credits
+    released_credits = expired_credits = 0
+    for part in reservation.allocations:
+        open_credits = part.uncaptured_credits
+        taken_credits = min(open_credits, missing_credits)
+        returned_credits = open_credits - taken_credits if returns_rest else 0
+        missing_credits -= taken_credits
+        allocations.append(replace(part, captured_credits=part.captured_credits + taken_credits))
+        if taken_credits == returned_credits == 0:
+            continue
+        grant = grants.get(part.grant_id)
+        if grant is None:
+            raise InvariantError(
+                f"reservation {reservation.reservation_id} names grant {part.grant_id}, which is empty"
+            )
+        gone_credits = returned_credits if grant.is_expired(now) else 0
+        changed.append(
+            replace(
+                grant,
+                remaining_credits=grant.remaining_credits - taken_credits - gone_credits,
+                reserved_credits=grant.reserved_credits - taken_credits - returned_credits,
+            )
+        )
+        released_credits += returned_credits
+        expired_credits += gone_credits
+    return Resolution(tuple(allocations), tuple(changed), captured_credits, released_credits, expired_credits)

@@ -1,0 +1,52 @@
+"""Ids that follow from what they name.
+
+A resource made under a request_id gets its id from that request_id and its scope. So a retry finds what the first
+try made by primary key, and no second record of the request is needed. The ids of reservations and purchases also
+carry their account, and an account's shard follows from its id.
+"""
+
+import hashlib
+from base64 import b32encode
+from zlib import crc32
+
+_DIGEST_BYTES = 15
+_SUFFIX_LENGTH = _DIGEST_BYTES * 8 // 5
+
+
+def derived_suffix(*scope: str) -> str:
+    """Returns 24 characters (120 bits) of a–z and 2–7 that follow from the scope's parts."""
+    digest = hashlib.blake2b("\0".join(scope).encode(), digest_size=_DIGEST_BYTES).digest()
+    return b32encode(digest).decode().lower()
+
+
+def account_id_for(customer_id: str, request_id: str) -> str:
+    """Returns the id of the account that this OpenAccount makes."""
+    return f"acc_{derived_suffix('OpenAccount', customer_id, request_id)}"
+
+
+def reservation_id_for(account_id: str, rpc: str, request_id: str) -> str:
+    """Returns the id of the reservation that this Reserve or Charge makes."""
+    return f"rsv_{account_id[4:]}_{derived_suffix(rpc, account_id, request_id)}"
+
+
+def purchase_id_for(account_id: str, request_id: str) -> str:
+    """Returns the id of the purchase that this CreatePurchase makes."""
+    return f"pur_{account_id[4:]}_{derived_suffix('CreatePurchase', account_id, request_id)}"
+
+
+def account_id_within(identity: str, prefix: str) -> str | None:
+    """Returns the account that a reservation's (`rsv`) or purchase's (`pur`) id carries; None if it is no such id."""
+    parts = identity.split("_")
+    if len(parts) != 3 or parts[0] != prefix or len(parts[1]) != _SUFFIX_LENGTH:  # noqa: PLR2004 - prefix, account, own
+        return None
+    return f"acc_{parts[1]}"
+
+
+def operation_id_for(rpc: str, request_id: str) -> str:
+    """Returns the id of an operation within its account."""
+    return f"{rpc}:{request_id}"
+
+
+def shard_of(account_id: str, shards: int) -> int:
+    """Returns the shard an account lives in, 0 … shards − 1. Never changes for a given number of shards."""
+    return crc32(account_id.encode()) % shards

@@ -1,0 +1,266 @@
+"""The rows of the ledger, as immutable values.
+
+Credits are whole and money is in minor units. A rule never changes a record: it returns a new version.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+MAX_CREDITS = 10**12
+MAX_BALANCE = 2**63 - 1
+DEFAULT_TTL = timedelta(minutes=15)
+MAX_TTL = timedelta(days=30)
+DEFAULT_PRIORITY = 100
+
+
+class AccountState(StrEnum):
+    """Whether an account can be used."""
+
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+
+
+class GrantKind(StrEnum):
+    """Where granted credits came from."""
+
+    PAID = "PAID"
+    TRIAL = "TRIAL"
+    PROMOTIONAL = "PROMOTIONAL"
+
+
+class ReservationState(StrEnum):
+    """What a reservation is doing."""
+
+    ACTIVE = "ACTIVE"
+    CAPTURED = "CAPTURED"
+    RELEASED = "RELEASED"
+    EXPIRED = "EXPIRED"
+
+
+class EntryKind(StrEnum):
+    """What moved ledger credits."""
+
+    PURCHASE = "PURCHASE"
+    TRIAL = "TRIAL"
+    PROMOTIONAL = "PROMOTIONAL"
+    CAPTURE = "CAPTURE"
+    REFUND = "REFUND"
+    EXPIRY = "EXPIRY"
+    PURCHASE_REFUND = "PURCHASE_REFUND"
+
+
+class Counterpart(StrEnum):
+    """The other side of every entry: where an account's credits come from and go to."""
+
+    ISSUED = "issued"
+    REDEEMED = "redeemed"
+    EXPIRED = "expired"
+    REFUNDED_PURCHASE = "refunded_purchase"
+
+
+class PurchaseState(StrEnum):
+    """How far a purchase has come."""
+
+    PENDING = "PENDING"
+    PAID = "PAID"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account's credits at one instant."""
+
+    ledger_credits: int
+    reserved_credits: int
+
+    @property
+    def available_credits(self) -> int:
+        """Credits free to be reserved."""
+        return self.ledger_credits - self.reserved_credits
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One customer's credits for one service. `update_time` is the instant of its last change."""
+
+    account_id: str
+    customer_id: str
+    provider_id: str
+    service: str
+    state: AccountState
+    ledger_credits: int
+    reserved_credits: int
+    entry_count: int
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def balance(self) -> Balance:
+        """Its credits now."""
+        return Balance(self.ledger_credits, self.reserved_credits)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Credits put on an account at one time, under one set of terms."""
+
+    account_id: str
+    grant_id: str
+    kind: GrantKind
+    priority: int
+    credits: int
+    remaining_credits: int
+    reserved_credits: int
+    expire_time: datetime | None
+    purchase_id: str | None
+    create_time: datetime
+
+    @property
+    def free_credits(self) -> int:
+        """Remaining credits that no reservation has set aside."""
+        return self.remaining_credits - self.reserved_credits
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether its free credits are gone."""
+        return self.expire_time is not None and now >= self.expire_time
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A reservation's part of one grant, in the order of use."""
+
+    grant_id: str
+    reserved_credits: int
+    captured_credits: int = 0
+
+    @property
+    def uncaptured_credits(self) -> int:
+        """What of it was not captured."""
+        return self.reserved_credits - self.captured_credits
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Credits set aside on an account for one piece of work."""
+
+    account_id: str
+    reservation_id: str
+    provider_id: str
+    service: str
+    state: ReservationState
+    reserved_credits: int
+    captured_credits: int
+    released_credits: int
+    refunded_credits: int
+    allocations: tuple[Allocation, ...]
+    fingerprint: str
+    create_time: datetime
+    expire_time: datetime
+    resolve_time: datetime | None
+    description: str
+    metadata: Mapping[str, str]
+
+    @property
+    def open_credits(self) -> int:
+        """What is still set aside; 0 once it is resolved."""
+        return self.reserved_credits - self.captured_credits - self.released_credits
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether it has expired, written down or not."""
+        return self.state is ReservationState.ACTIVE and now >= self.expire_time
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One immutable line of an account's ledger. `sequence` counts from 1 without gaps."""
+
+    account_id: str
+    sequence: int
+    kind: EntryKind
+    credits: int
+    counterpart: Counterpart
+    ledger_credits_after: int
+    time: datetime
+    reservation_id: str | None
+    purchase_id: str | None
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """The record of an answered request, so that a replay gets the amounts of the first outcome."""
+
+    account_id: str
+    operation_id: str
+    fingerprint: str
+    captured_credits: int
+    released_credits: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """The sale of one pack to one account; the terms are the pack's and the rate's when it was started."""
+
+    account_id: str
+    purchase_id: str
+    provider_id: str
+    service: str
+    pack_id: str
+    pack_title: str
+    credits: int
+    validity: timedelta | None
+    currency: str
+    price_minor_units: int
+    commission_minor_units: int
+    state: PurchaseState
+    fingerprint: str
+    create_time: datetime
+    pay_time: datetime | None
+
+    @property
+    def provider_share_minor_units(self) -> int:
+        """What the broker owes the provider for it."""
+        return self.price_minor_units - self.commission_minor_units
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One side of a money movement: minor units onto (positive) or off (negative) a money account."""
+
+    money_account: str
+    currency: str
+    amount_minor_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One movement of money in double entry; the postings sum to zero in each currency."""
+
+    journal_entry_id: str
+    kind: str
+    purchase_id: str
+    time: datetime
+    postings: tuple[Posting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialClaim:
+    """The fact that a customer has had a service's trial credits."""
+
+    customer_id: str
+    service: str
+    account_id: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccountToken:
+    """An account's secret, as the hash that is all the broker keeps of it."""
+
+    token_hash: str
+    account_id: str
+    create_time: datetime
+    expire_time: datetime | None

@@ -1,0 +1,46 @@
+"""Which rows a batch of commands has to be decided on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from broker_service.domain.commands import (
+    Capture,
+    Command,
+    OpenAccount,
+    Release,
+    Reserve,
+    ResolvePayment,
+    StartPurchase,
+)
+
+
+@dataclass(slots=True)
+class References:
+    """Keys of rows; those of an account's own rows are pairs of account id and the row's id."""
+
+    accounts: set[str] = field(default_factory=set)
+    reservations: set[tuple[str, str]] = field(default_factory=set)
+    operations: set[tuple[str, str]] = field(default_factory=set)
+    purchases: set[tuple[str, str]] = field(default_factory=set)
+    trial_claims: set[tuple[str, str]] = field(default_factory=set)
+
+
+def references_of(commands: Iterable[Command]) -> References:
+    """Returns what the commands name. An account's grants and overdue reservations go with the account, unnamed."""
+    references = References()
+    for command in commands:
+        references.accounts.add(command.account_id)
+        match command:
+            case Reserve():
+                references.reservations.add((command.account_id, command.reservation_id))
+            case Capture() | Release():
+                references.reservations.add((command.account_id, command.reservation_id))
+                references.operations.add((command.account_id, command.operation_id))
+            case OpenAccount():
+                references.trial_claims.add((command.customer_id, command.service))
+            case StartPurchase():
+                references.purchases.add((command.account_id, command.purchase_id))
+            case ResolvePayment():
+                references.purchases.add((command.account_id, command.purchase_id))
+                references.operations.add((command.account_id, command.operation_id))
+    return references

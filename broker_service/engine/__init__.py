@@ -1,0 +1,1 @@
+"""What stands between requests and rows: the group committer, and the directory with its caches."""

@@ -1,0 +1,227 @@
+"""The group committer: many commands, one transaction.
+
+While one batch commits, the next gathers; so the busier the broker, the larger its batches and the smaller the share
+of a commit that each command pays. Nothing is held back to wait for company: a command that finds its lane free goes
+at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from broker_service.domain.commands import Command
+from broker_service.domain.decide import Result, Verdict, decide_batch
+from broker_service.domain.errors import InvariantError, Refusal
+from broker_service.domain.identities import shard_of
+from broker_service.domain.references import references_of
+from broker_service.engine.clock import Clock
+from broker_service.storage.database import Database, StorageConflictError, StorageError
+from broker_service.storage.ledger import load_books, write_changes
+from mesh_runtime.logs import get_logger
+
+_BATCH_TRIES = 5
+_RETRY_SECONDS = 0.02
+
+logger = get_logger(__name__)
+
+
+class OverloadedError(Exception):
+    """Too many commands wait already; nothing of this one has been done."""
+
+
+class HaltedError(Exception):
+    """The lane has met an invariant that does not hold, and commits nothing any more; nothing has been done."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitterLimits:
+    """How many commands may wait in one lane, and how many go into one transaction."""
+
+    queue_commands: int = 10_000
+    batch_commands: int = 512
+
+
+@dataclass(slots=True)
+class LaneCounts:
+    """How many commands a lane has committed, in how many transactions."""
+
+    commands: int = 0
+    commits: int = 0
+
+
+class Committer:
+    """One lane per shard; a command goes to the lane of its account."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        shards: int = 1,
+        limits: CommitterLimits | None = None,
+        on_halt: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._lanes = [
+            _Lane(shard_id, database, clock, limits or CommitterLimits(), on_halt) for shard_id in range(shards)
+        ]
+
+    async def execute(self, command: Command) -> Result:
+        """Returns a command's result once it is durable.
+
+        Raises its Refusal, or with nothing done: OverloadedError, HaltedError. Raises StorageError when the database
+        failed; the same command, run again, settles it. A caller that is cancelled while the command still waits
+        takes it out of the queue undone; one that is cancelled later does not stop it.
+        """
+        return await self._lanes[shard_of(command.account_id, len(self._lanes))].execute(command)
+
+    @property
+    def counts(self) -> LaneCounts:
+        """What all lanes have committed so far."""
+        return LaneCounts(
+            commands=sum(lane.counts.commands for lane in self._lanes),
+            commits=sum(lane.counts.commits for lane in self._lanes),
+        )
+
+    async def drain(self) -> None:
+        """Returns when nothing waits and nothing commits."""
+        for lane in self._lanes:
+            await lane.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    command: Command
+    answer: asyncio.Future[Result]
+
+
+class _Lane:
+    """Commits the commands of one shard, batch by batch, in the order of their arrival."""
+
+    def __init__(
+        self, shard_id: int, database: Database, clock: Clock, limits: CommitterLimits, on_halt: Callable[[], None]
+    ) -> None:
+        self.counts = LaneCounts()
+        self._shard_id = shard_id
+        self._database = database
+        self._clock = clock
+        self._limits = limits
+        self._on_halt = on_halt
+        self._latest = clock()
+        self._queue: deque[_Waiting] = deque()
+        self._committing: asyncio.Task[None] | None = None
+        self._halted = False
+
+    async def execute(self, command: Command) -> Result:
+        if self._halted:
+            raise HaltedError
+        if len(self._queue) >= self._limits.queue_commands:
+            raise OverloadedError
+        waiting = _Waiting(command, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all())
+        return await waiting.answer
+
+    async def drain(self) -> None:
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+
+    async def _commit_all(self) -> None:
+        """Commits batch after batch until nothing waits."""
+        try:
+            while self._queue:
+                await self._commit_batch(self._take_batch())
+        finally:
+            self._committing = None
+
+    def _take_batch(self) -> list[_Waiting]:
+        """Takes what waits, up to the limit; a command whose caller has gone is dropped undone."""
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < self._limits.batch_commands:
+            waiting = self._queue.popleft()
+            if not waiting.answer.done():
+                batch.append(waiting)
+        return batch
+
+    async def _commit_batch(self, batch: list[_Waiting]) -> None:
+        if not batch or self._halted:
+            _answer_all(batch, HaltedError())
+            return
+        try:
+            verdict = await self._run([waiting.command for waiting in batch])
+        except InvariantError:
+            logger.exception("ledger.invariant_broken", shard_id=self._shard_id)
+            self._halt(batch)
+        except StorageError as error:
+            logger.warning("ledger.batch_failed", shard_id=self._shard_id, cause=str(error), commands=len(batch))
+            _answer_all(batch, error)
+        except Exception as error:
+            logger.exception("ledger.batch_crashed", shard_id=self._shard_id, commands=len(batch))
+            await self._isolate(batch, error)
+        else:
+            self.counts.commands += len(batch)
+            self.counts.commits += 1
+            for waiting, outcome in zip(batch, verdict.outcomes, strict=True):
+                _answer(waiting, outcome)
+
+    async def _run(self, commands: list[Command]) -> Verdict:
+        """Decides and writes a batch in one transaction.
+
+        Again, if other writers were in the way: that is safe even where the first try did commit, since every
+        command is idempotent by its own identity. Time never runs backwards within the lane.
+        """
+        references = references_of(commands)
+
+        def work(connection: Connection) -> Verdict:
+            now = max(self._clock(), self._latest)
+            books, loaded = load_books(connection, self._shard_id, references, now)
+            verdict = decide_batch(books, commands, now)
+            write_changes(connection, self._shard_id, verdict.changes, loaded)
+            return verdict
+
+        attempt = 1
+        while True:
+            try:
+                verdict = await self._database.write(work)
+            except StorageConflictError:
+                if attempt == _BATCH_TRIES:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS * attempt)
+                attempt += 1
+            else:
+                self._latest = verdict.now
+                return verdict
+
+    async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
+        """Commits the commands of a batch that crashed one by one, so that a bug met by one harms no other."""
+        if len(batch) == 1:
+            _answer_all(batch, error)
+            return
+        for waiting in batch:
+            await self._commit_batch([waiting])
+
+    def _halt(self, batch: list[_Waiting]) -> None:
+        """Commits nothing any more: wrong money is worse than no service."""
+        self._halted = True
+        waiting = [*batch, *self._queue]
+        self._queue.clear()
+        _answer_all(waiting, HaltedError())
+        self._on_halt()
+
+
+def _answer(waiting: _Waiting, outcome: Result | Refusal) -> None:
+    if waiting.answer.done():
+        return
+    if isinstance(outcome, Refusal):
+        waiting.answer.set_exception(outcome)
+    else:
+        waiting.answer.set_result(outcome)
+
+
+def _answer_all(batch: list[_Waiting], error: Exception) -> None:
+    for waiting in batch:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)

@@ -1,0 +1,1 @@
+"""Payment gateways: how customers' money reaches the broker."""

@@ -1,0 +1,29 @@
+"""What can be set about a broker; each setting comes from its flag, else its environment variable, else its default."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh_runtime.addresses import Address
+
+DEFAULT_DATABASE = "sqlite:///var/iap.db"
+DEFAULT_LISTEN = "127.0.0.1:50051"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """A broker's settings, checked.
+
+    `purchase_url` is where people buy packs; `{service}` in it becomes the service's name.
+    """
+
+    listen: Address
+    database: str
+    commission_basis_points: int
+    purchase_url: str
+    tls_certificate: Path | None
+    tls_key: Path | None
+    insecure: bool
+    drain_seconds: float
+    queue_commands: int
+    batch_commands: int
+    max_concurrent_calls: int | None

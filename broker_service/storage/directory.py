@@ -1,0 +1,201 @@
+"""Parties, keys, services and packs: small tables, read often and seldom written."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, Table, insert, select, tuple_, update
+
+from broker_service.domain.directory import (
+    Customer,
+    Key,
+    Pack,
+    Provider,
+    ProviderState,
+    Role,
+    Service,
+    ServiceState,
+)
+from broker_service.domain.errors import PackNotFound, RequestIdReused, ServiceExists, ServiceNotFound
+from broker_service.storage import tables
+
+Found = TypeVar("Found", Provider, Customer, Service, Pack)
+
+
+def add_provider(connection: Connection, provider: Provider, key: Key, request_id: str) -> tuple[Provider, bool]:
+    """Adds a provider and its first key, or finds the one this request added before; returns it and whether it did.
+
+    Raises RequestIdReused.
+    """
+    row = _row(connection, tables.providers, provider_id=provider.provider_id)
+    if row is not None:
+        return _unless_reused(to_provider(row), provider, request_id, "RegisterProvider"), True
+    _insert(connection, tables.providers, provider)
+    _insert(connection, tables.keys, key)
+    return provider, False
+
+
+def add_customer(connection: Connection, customer: Customer, key: Key, request_id: str) -> tuple[Customer, bool]:
+    """Adds a customer and its first key, or finds the one this request added before; returns it and whether it did.
+
+    Raises RequestIdReused.
+    """
+    row = _row(connection, tables.customers, customer_id=customer.customer_id)
+    if row is not None:
+        return _unless_reused(_to_customer(row), customer, request_id, "RegisterCustomer"), True
+    _insert(connection, tables.customers, customer)
+    _insert(connection, tables.keys, key)
+    return customer, False
+
+
+def add_key(connection: Connection, key: Key) -> None:
+    """Adds a key."""
+    _insert(connection, tables.keys, key)
+
+
+def add_service(connection: Connection, service: Service, request_id: str) -> tuple[Service, bool]:
+    """Adds a service, or finds the one this request added before; returns it and whether it did.
+
+    Raises RequestIdReused, or ServiceExists if another request has taken the name.
+    """
+    row = _row(connection, tables.services, creation_id=service.creation_id)
+    if row is not None:
+        return _unless_reused(to_service(row), service, request_id, "CreateService"), True
+    if _row(connection, tables.services, service=service.service) is not None:
+        raise ServiceExists(service=service.service)
+    _insert(connection, tables.services, service)
+    return service, False
+
+
+def add_pack(connection: Connection, pack: Pack, request_id: str) -> tuple[Pack, bool]:
+    """Adds a pack, or finds the one this request added before; returns it and whether it did.
+
+    Raises RequestIdReused.
+    """
+    row = _row(connection, tables.packs, pack_id=pack.pack_id)
+    if row is not None:
+        return _unless_reused(to_pack(row), pack, request_id, "CreatePack"), True
+    _insert(connection, tables.packs, pack)
+    return pack, False
+
+
+def archive_pack(connection: Connection, pack_id: str) -> Pack:
+    """Takes a pack off sale; one that already is stays so. Raises PackNotFound."""
+    connection.execute(update(tables.packs).where(tables.packs.c.pack_id == pack_id).values(archived=True))
+    return pack_by_id(connection, pack_id)
+
+
+def replace_service(connection: Connection, service: Service) -> None:
+    """Writes a service's changed terms."""
+    changing = ("title", "description", "unit_name", "trial_credits", "default_ttl", "max_ttl", "state")
+    connection.execute(
+        update(tables.services)
+        .where(tables.services.c.service == service.service)
+        .values({name: getattr(service, name) for name in changing})
+    )
+
+
+def key_by_hash(connection: Connection, secret_hash: str) -> Key | None:
+    """Returns the key with this secret, revoked or not."""
+    row = _row(connection, tables.keys, secret_hash=secret_hash)
+    return None if row is None else _to_key(row)
+
+
+def account_id_by_token(connection: Connection, token_hash: str, now: datetime) -> tuple[str, datetime | None] | None:
+    """Returns the account a token opens, and until when; None if the token is unknown or no longer works."""
+    row = _row(connection, tables.account_tokens, token_hash=token_hash)
+    if row is None or (row.expire_time is not None and row.expire_time <= now):
+        return None
+    return row.account_id, row.expire_time
+
+
+def provider_by_id(connection: Connection, provider_id: str) -> Provider | None:
+    """Returns a provider."""
+    row = _row(connection, tables.providers, provider_id=provider_id)
+    return None if row is None else to_provider(row)
+
+
+def service_by_name(connection: Connection, service: str) -> Service:
+    """Returns a service. Raises ServiceNotFound."""
+    row = _row(connection, tables.services, service=service)
+    if row is None:
+        raise ServiceNotFound(service=service)
+    return to_service(row)
+
+
+def pack_by_id(connection: Connection, pack_id: str) -> Pack:
+    """Returns a pack, archived or not. Raises PackNotFound."""
+    row = _row(connection, tables.packs, pack_id=pack_id)
+    if row is None:
+        raise PackNotFound(pack_id=pack_id)
+    return to_pack(row)
+
+
+def services_after(connection: Connection, service: str, limit: int) -> list[Service]:
+    """Returns active services whose names sort behind `service`, by name."""
+    column = tables.services.c.service
+    statement = (
+        select(tables.services)
+        .where(column > service, tables.services.c.state == ServiceState.ACTIVE.value)
+        .order_by(column)
+        .limit(limit)
+    )
+    return [to_service(row) for row in connection.execute(statement)]
+
+
+def packs_after(connection: Connection, service: str, after: tuple[int, str], limit: int) -> list[Pack]:
+    """Returns a service's packs on sale whose (credits, pack_id) sort behind `after`, smallest first."""
+    packs = tables.packs
+    statement = (
+        select(packs)
+        .where(
+            packs.c.service == service,
+            packs.c.archived.is_(False),
+            tuple_(packs.c.credits, packs.c.pack_id) > tuple_(*after),
+        )
+        .order_by(packs.c.credits, packs.c.pack_id)
+        .limit(limit)
+    )
+    return [to_pack(row) for row in connection.execute(statement)]
+
+
+def to_provider(row: Row[Any]) -> Provider:
+    """Returns the record of a row of `providers`."""
+    values = dict(row._mapping)
+    return Provider(**values | {"state": ProviderState(row.state)})
+
+
+def to_service(row: Row[Any]) -> Service:
+    """Returns the record of a row of `services`."""
+    values = dict(row._mapping)
+    return Service(**values | {"state": ServiceState(row.state)})
+
+
+def to_pack(row: Row[Any]) -> Pack:
+    """Returns the record of a row of `packs`."""
+    return Pack(**row._mapping)
+
+
+def _to_customer(row: Row[Any]) -> Customer:
+    return Customer(**row._mapping)
+
+
+def _to_key(row: Row[Any]) -> Key:
+    values = dict(row._mapping)
+    return Key(**values | {"role": Role(row.role)})
+
+
+def _row(connection: Connection, table: Table, **key: str) -> Row[Any] | None:
+    conditions = (table.c[name] == value for name, value in key.items())
+    return connection.execute(select(table).where(*conditions)).one_or_none()
+
+
+def _insert(connection: Connection, table: Table, record: Any) -> None:
+    values: Mapping[str, Any] = {name: getattr(record, name) for name in record.__slots__}
+    connection.execute(insert(table), values)
+
+
+def _unless_reused(found: Found, wanted: Found, request_id: str, rpc: str) -> Found:
+    if found.fingerprint != wanted.fingerprint:
+        raise RequestIdReused(request_id=request_id, rpc=rpc)
+    return found

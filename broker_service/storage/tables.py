@@ -1,0 +1,334 @@
+"""The schema, once, for every database.
+
+Hot tables: the primary key starts with shard_id, and no foreign key, sequence or unique constraint crosses shards, so
+that they can be spread over many machines (docs/ledger.md). Instants are whole microseconds since 1970 in UTC: exact,
+and the same order and arithmetic on every database.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as whole microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
+        """To the database."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
+        """From the database."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Span(TypeDecorator[timedelta]):
+    """A length of time, stored as whole microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Any) -> int | None:
+        """To the database."""
+        return None if value is None else value // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Any) -> timedelta | None:
+        """From the database."""
+        return None if value is None else timedelta(microseconds=value)
+
+
+def _text(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable and not primary_key, primary_key=primary_key)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _instant(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, Instant, nullable=nullable)
+
+
+def _shard() -> Column[int]:
+    return Column("shard_id", Integer, primary_key=True, autoincrement=False)
+
+
+def _key(name: str) -> Column[str]:
+    return _text(name, primary_key=True)
+
+
+# Hot: the ledger.
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _shard(),
+    _key("account_id"),
+    _text("customer_id"),
+    _text("provider_id"),
+    _text("service"),
+    _text("state"),
+    _count("ledger_credits"),
+    _count("reserved_credits"),
+    _count("entry_count"),
+    _instant("create_time"),
+    _instant("update_time"),
+    CheckConstraint("reserved_credits >= 0", name="accounts_reserved_credits_not_negative"),
+    CheckConstraint("ledger_credits >= reserved_credits", name="accounts_ledger_credits_cover_reserved"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    _shard(),
+    _key("account_id"),
+    _key("grant_id"),
+    _text("kind"),
+    Column("priority", Integer, nullable=False),
+    _count("credits"),
+    _count("remaining_credits"),
+    _count("reserved_credits"),
+    _instant("expire_time", nullable=True),
+    _text("purchase_id", nullable=True),
+    _instant("create_time"),
+    CheckConstraint("reserved_credits >= 0", name="grants_reserved_credits_not_negative"),
+    CheckConstraint("remaining_credits >= reserved_credits", name="grants_remaining_credits_cover_reserved"),
+    CheckConstraint("credits >= remaining_credits", name="grants_credits_cover_remaining"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    _shard(),
+    _key("account_id"),
+    _key("reservation_id"),
+    _text("provider_id"),
+    _text("service"),
+    _text("state"),
+    _count("reserved_credits"),
+    _count("captured_credits"),
+    _count("released_credits"),
+    _count("refunded_credits"),
+    _text("allocations"),
+    Column("fingerprint", String(32), nullable=False),
+    _instant("create_time"),
+    _instant("expire_time"),
+    _instant("resolve_time", nullable=True),
+    _text("description"),
+    _text("metadata"),
+    CheckConstraint(
+        "captured_credits >= 0 AND released_credits >= 0 AND reserved_credits >= captured_credits + released_credits",
+        name="reservations_credits_add_up",
+    ),
+)
+
+# Overdue reservations of the accounts of a batch, looked for in every batch.
+Index(
+    "reservations_active",
+    reservations.c.shard_id,
+    reservations.c.account_id,
+    reservations.c.expire_time,
+    sqlite_where=reservations.c.state == "ACTIVE",
+    postgresql_where=reservations.c.state == "ACTIVE",
+)
+# An account's reservations, newest first.
+Index(
+    "reservations_by_time",
+    reservations.c.shard_id,
+    reservations.c.account_id,
+    reservations.c.create_time,
+    reservations.c.reservation_id,
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    _shard(),
+    _key("account_id"),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _count("credits"),
+    _text("counterpart"),
+    _count("ledger_credits_after"),
+    _instant("time"),
+    _text("reservation_id", nullable=True),
+    _text("purchase_id", nullable=True),
+    _text("description"),
+    CheckConstraint("credits <> 0", name="entries_move_credits"),
+    CheckConstraint("ledger_credits_after >= 0", name="entries_ledger_credits_not_negative"),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    _shard(),
+    _key("account_id"),
+    _key("operation_id"),
+    Column("fingerprint", String(32), nullable=False),
+    _count("captured_credits"),
+    _count("released_credits"),
+    _instant("time"),
+)
+
+# Cold, but written together with the ledger: sales.
+
+purchases = Table(
+    "purchases",
+    metadata,
+    _shard(),
+    _key("account_id"),
+    _key("purchase_id"),
+    _text("provider_id"),
+    _text("service"),
+    _text("pack_id"),
+    _text("pack_title"),
+    _count("credits"),
+    Column("validity", Span),
+    Column("currency", String(3), nullable=False),
+    _count("price_minor_units"),
+    _count("commission_minor_units"),
+    _text("state"),
+    Column("fingerprint", String(32), nullable=False),
+    _instant("create_time"),
+    _instant("pay_time", nullable=True),
+    CheckConstraint(
+        "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
+        name="purchases_commission_within_price",
+    ),
+)
+
+journal_entries = Table(
+    "journal_entries",
+    metadata,
+    _key("journal_entry_id"),
+    _text("kind"),
+    _text("purchase_id"),
+    _instant("time"),
+)
+
+journal_postings = Table(
+    "journal_postings",
+    metadata,
+    _key("journal_entry_id"),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    _text("money_account"),
+    Column("currency", String(3), nullable=False),
+    _count("amount_minor_units"),
+)
+
+trial_claims = Table(
+    "trial_claims",
+    metadata,
+    _key("customer_id"),
+    _key("service"),
+    _text("account_id"),
+    _instant("time"),
+)
+
+account_tokens = Table(
+    "account_tokens",
+    metadata,
+    _key("token_hash"),
+    _text("account_id"),
+    _instant("create_time"),
+    _instant("expire_time", nullable=True),
+)
+
+# Cold: who is who, and what is for sale.
+
+providers = Table(
+    "providers",
+    metadata,
+    _key("provider_id"),
+    _text("name"),
+    _text("state"),
+    Column("commission_basis_points", Integer),
+    Column("fingerprint", String(32), nullable=False),
+    _instant("create_time"),
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    _key("customer_id"),
+    _text("name"),
+    _text("email"),
+    Column("fingerprint", String(32), nullable=False),
+    _instant("create_time"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _key("key_id"),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    _text("role"),
+    _text("owner_id"),
+    _text("title"),
+    _instant("create_time"),
+    _instant("revoke_time", nullable=True),
+)
+
+services = Table(
+    "services",
+    metadata,
+    _key("service"),
+    Column("creation_id", Text, nullable=False, unique=True),
+    _text("provider_id"),
+    _text("title"),
+    _text("description"),
+    _text("unit_name"),
+    _count("trial_credits"),
+    Column("default_ttl", Span, nullable=False),
+    Column("max_ttl", Span, nullable=False),
+    _text("state"),
+    Column("fingerprint", String(32), nullable=False),
+    _instant("create_time"),
+)
+
+packs = Table(
+    "packs",
+    metadata,
+    _key("pack_id"),
+    _text("service"),
+    _text("title"),
+    _count("credits"),
+    Column("currency", String(3), nullable=False),
+    _count("price_minor_units"),
+    Column("validity", Span),
+    Column("archived", Boolean, nullable=False),
+    Column("fingerprint", String(32), nullable=False),
+    _instant("create_time"),
+)
+Index("packs_by_service", packs.c.service, packs.c.credits)
+
+# What `init` decided about this database.
+properties = Table(
+    "properties",
+    metadata,
+    _key("name"),
+    _text("value"),
+)

@@ -1,0 +1,107 @@
+"""AccountService: customers' accounts."""
+
+from iap.broker.v1 import account_pb2, account_pb2_grpc
+
+from broker_service.domain import commands
+from broker_service.domain.accounts import AccountResult
+from broker_service.domain.directory import Role, ServiceState
+from broker_service.domain.grants import order_of_use
+from broker_service.domain.identities import account_id_for
+from broker_service.engine.committer import Committer
+from broker_service.engine.directory import Directory
+from broker_service.engine.ledger_reader import LedgerReader
+from broker_service.engine.secrets import ACCOUNT_TOKEN_PREFIX, SecretSource, random_secret, secret_hash
+from broker_service.storage.ledger_queries import EntrySelection
+from broker_service.transport.endpoint import Caller, Gate, rpc
+from broker_service.transport.pages import cursor_of, page_size, page_token
+from broker_service.transport.rendering import render_account, render_balance, render_entry, render_grant
+from broker_service.transport.times import from_timestamp
+
+
+class AccountServicer(account_pb2_grpc.AccountServiceServicer):
+    """Opens accounts through the committer and shows them."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        directory: Directory,
+        committer: Committer,
+        reader: LedgerReader,
+        *,
+        new_secret: SecretSource = random_secret,
+    ) -> None:
+        self.gate = gate
+        self._directory = directory
+        self._committer = committer
+        self._reader = reader
+        self._new_secret = new_secret
+
+    @rpc(Role.CUSTOMER)
+    async def OpenAccount(
+        self, request: account_pb2.OpenAccountRequest, caller: Caller
+    ) -> account_pb2.OpenAccountResponse:
+        """See the contract."""
+        service = await self._directory.service(request.service)
+        request_id = request.request_id.lower()
+        account_token = self._new_secret(ACCOUNT_TOKEN_PREFIX)
+        result = await self._committer.execute(
+            commands.OpenAccount(
+                request_id=request_id,
+                account_id=account_id_for(caller.owner_id, request_id),
+                customer_id=caller.owner_id,
+                provider_id=service.provider_id,
+                service=service.service,
+                service_retired=service.state is ServiceState.RETIRED,
+                trial_credits=service.trial_credits,
+                token_hash=secret_hash(account_token),
+            )
+        )
+        if not isinstance(result, AccountResult):
+            raise TypeError(f"OpenAccount came to a {type(result).__name__}")
+        return account_pb2.OpenAccountResponse(
+            account=render_account(result.account),
+            account_token="" if result.replayed else account_token,
+            balance=render_balance(result.account.balance),
+            replayed=result.replayed,
+        )
+
+    @rpc()
+    async def GetBalance(
+        self, request: account_pb2.GetBalanceRequest, caller: Caller
+    ) -> account_pb2.GetBalanceResponse:
+        """See the contract."""
+        owner = await self.gate.account(request, caller)
+        book = await self._reader.book(owner.account_id)
+        account = book.account or owner
+        grants = sorted((grant for grant in book.grants.values() if grant.remaining_credits > 0), key=order_of_use)
+        return account_pb2.GetBalanceResponse(
+            account=render_account(account),
+            balance=render_balance(account.balance),
+            grants=[render_grant(grant) for grant in grants],
+        )
+
+    @rpc()
+    async def ListEntries(
+        self, request: account_pb2.ListEntriesRequest, caller: Caller
+    ) -> account_pb2.ListEntriesResponse:
+        """See the contract."""
+        account = await self.gate.account(request, caller)
+        start_time = from_timestamp(request.start_time, "start_time") if request.HasField("start_time") else None
+        end_time = from_timestamp(request.end_time, "end_time") if request.HasField("end_time") else None
+        scope = ("ListEntries", account.account_id, str(start_time), str(end_time))
+        cursor = cursor_of(request.page_token, (int,), *scope)
+        limit = page_size(request.page_size)
+        found = await self._reader.entries(
+            account.account_id,
+            EntrySelection(
+                after_sequence=0 if cursor is None else cursor[0],
+                start_time=start_time,
+                end_time=end_time,
+                limit=limit + 1,
+            ),
+        )
+        shown = found[:limit]
+        return account_pb2.ListEntriesResponse(
+            entries=[render_entry(entry) for entry in shown],
+            next_page_token=page_token([shown[-1].sequence], *scope) if len(found) > limit else "",
+        )

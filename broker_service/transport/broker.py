@@ -1,0 +1,178 @@
+"""BrokerService: what providers call while they serve."""
+
+from datetime import UTC, datetime, timedelta
+
+from iap.broker.v1 import broker_pb2, broker_pb2_grpc
+
+from broker_service.domain import commands
+from broker_service.domain.directory import ProviderState, Role
+from broker_service.domain.errors import InsufficientCredits, ReservationNotFound
+from broker_service.domain.identities import account_id_within, reservation_id_for
+from broker_service.domain.records import Account
+from broker_service.domain.reservations import ReservationResult
+from broker_service.engine.committer import Committer
+from broker_service.engine.directory import Directory
+from broker_service.engine.ledger_reader import LedgerReader
+from broker_service.storage.ledger_queries import ReservationSelection
+from broker_service.transport.endpoint import Caller, Gate, rpc
+from broker_service.transport.errors import permission_denied
+from broker_service.transport.pages import cursor_of, page_size, page_token
+from broker_service.transport.rendering import RESERVATION_STATES, render_balance, render_reservation
+from broker_service.transport.times import from_duration
+
+_STATES = {number: state for state, number in RESERVATION_STATES.items()}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
+    """Reserves, captures and releases through the committer; reads beside it."""
+
+    def __init__(self, gate: Gate, directory: Directory, committer: Committer, reader: LedgerReader) -> None:
+        self.gate = gate
+        self._directory = directory
+        self._committer = committer
+        self._reader = reader
+
+    @rpc(Role.PROVIDER)
+    async def Reserve(self, request: broker_pb2.ReserveRequest, caller: Caller) -> broker_pb2.ReserveResponse:
+        """See the contract."""
+        account = await self._own_account(request.account_token, caller)
+        service = await self._directory.service(account.service)
+        provider = await self._directory.provider(account.provider_id)
+        result = await self._execute(
+            commands.Reserve(
+                request_id=request.request_id.lower(),
+                account_id=account.account_id,
+                provider_id=account.provider_id,
+                provider_suspended=provider is not None and provider.state is ProviderState.SUSPENDED,
+                credits=request.credits,
+                ttl=from_duration(request.ttl) if request.HasField("ttl") else None,
+                default_ttl=service.default_ttl,
+                max_ttl=service.max_ttl,
+                description=request.description,
+                metadata=dict(request.metadata),
+            )
+        )
+        return broker_pb2.ReserveResponse(
+            reservation=render_reservation(result.reservation),
+            balance=render_balance(result.balance),
+            replayed=result.replayed,
+        )
+
+    @rpc(Role.PROVIDER)
+    async def Capture(self, request: broker_pb2.CaptureRequest, caller: Caller) -> broker_pb2.CaptureResponse:
+        """See the contract."""
+        result = await self._execute(
+            commands.Capture(
+                request_id=request.request_id.lower(),
+                account_id=_account_of_reservation(request.reservation_id),
+                provider_id=caller.owner_id,
+                reservation_id=request.reservation_id,
+                credits=request.credits if request.HasField("credits") else None,
+                keep_open=request.keep_open,
+            )
+        )
+        return broker_pb2.CaptureResponse(
+            reservation=render_reservation(result.reservation),
+            captured_credits=result.captured_credits,
+            released_credits=result.released_credits,
+            balance=render_balance(result.balance),
+            replayed=result.replayed,
+        )
+
+    @rpc(Role.PROVIDER)
+    async def Release(self, request: broker_pb2.ReleaseRequest, caller: Caller) -> broker_pb2.ReleaseResponse:
+        """See the contract."""
+        result = await self._execute(
+            commands.Release(
+                request_id=request.request_id.lower(),
+                account_id=_account_of_reservation(request.reservation_id),
+                provider_id=caller.owner_id,
+                reservation_id=request.reservation_id,
+                reason=request.reason,
+            )
+        )
+        return broker_pb2.ReleaseResponse(
+            reservation=render_reservation(result.reservation),
+            balance=render_balance(result.balance),
+            replayed=result.replayed,
+        )
+
+    @rpc(Role.PROVIDER)
+    async def CheckCredits(
+        self, request: broker_pb2.CheckCreditsRequest, caller: Caller
+    ) -> broker_pb2.CheckCreditsResponse:
+        """See the contract."""
+        owner = await self._own_account(request.account_token, caller)
+        account = (await self._reader.book(owner.account_id)).account or owner
+        balance = account.balance
+        if request.credits <= balance.available_credits:
+            return broker_pb2.CheckCreditsResponse(sufficient=True, balance=render_balance(balance))
+        shortfall = InsufficientCredits(
+            service=account.service, available=balance.available_credits, required=request.credits
+        )
+        return broker_pb2.CheckCreditsResponse(
+            sufficient=False, balance=render_balance(balance), offer=await self.gate.offer(shortfall)
+        )
+
+    @rpc(Role.PROVIDER)
+    async def GetReservation(
+        self, request: broker_pb2.GetReservationRequest, caller: Caller
+    ) -> broker_pb2.GetReservationResponse:
+        """See the contract."""
+        if request.reservation_id:
+            account_id, reservation_id = _account_of_reservation(request.reservation_id), request.reservation_id
+        else:
+            account_id = (await self._own_account(request.account_token, caller)).account_id
+            reservation_id = reservation_id_for(account_id, "Reserve", request.request_id.lower())
+        reservation = await self._reader.reservation(account_id, reservation_id)
+        if reservation.provider_id != caller.owner_id:
+            raise ReservationNotFound(reservation_id=reservation_id)
+        return broker_pb2.GetReservationResponse(reservation=render_reservation(reservation))
+
+    @rpc(Role.PROVIDER)
+    async def ListReservations(
+        self, request: broker_pb2.ListReservationsRequest, caller: Caller
+    ) -> broker_pb2.ListReservationsResponse:
+        """See the contract."""
+        account = await self._own_account(request.account_token, caller)
+        scope = ("ListReservations", account.account_id, request.state)
+        cursor = cursor_of(request.page_token, (int, str), *scope)
+        limit = page_size(request.page_size)
+        found = await self._reader.reservations(
+            account.account_id,
+            ReservationSelection(
+                state=_STATES.get(request.state),
+                before=None if cursor is None else (_EPOCH + cursor[0] * _MICROSECOND, cursor[1]),
+                limit=limit + 1,
+            ),
+        )
+        shown = found[:limit]
+        next_page_token = ""
+        if len(found) > limit:
+            last = shown[-1]
+            next_page_token = page_token([(last.create_time - _EPOCH) // _MICROSECOND, last.reservation_id], *scope)
+        return broker_pb2.ListReservationsResponse(
+            reservations=[render_reservation(reservation) for reservation in shown], next_page_token=next_page_token
+        )
+
+    async def _own_account(self, account_token: str, caller: Caller) -> Account:
+        """Returns a token's account, whose service the caller sells. Raises AccountNotFound, or CallError."""
+        account = await self._directory.account_of_token(account_token)
+        if account.provider_id != caller.owner_id:
+            raise permission_denied("key of the provider that sells the account's service")
+        return account
+
+    async def _execute(self, command: commands.Reserve | commands.Capture | commands.Release) -> ReservationResult:
+        result = await self._committer.execute(command)
+        if not isinstance(result, ReservationResult):
+            raise TypeError(f"{type(command).__name__} came to a {type(result).__name__}")
+        return result
+
+
+def _account_of_reservation(reservation_id: str) -> str:
+    account_id = account_id_within(reservation_id, "rsv")
+    if account_id is None:
+        raise ReservationNotFound(reservation_id=reservation_id)
+    return account_id

@@ -1,0 +1,158 @@
+"""What every RPC has in common: who calls, whether the fields keep their rules, and how it ends when it is refused.
+
+The checks come in the contract's order: credentials, field rules; then the kind of key, before anything is looked up,
+so that a key of the wrong kind learns nothing of what exists.
+"""
+
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from iap.broker.v1 import broker_pb2
+
+from broker_service.domain.directory import Role
+from broker_service.domain.errors import InsufficientCredits
+from broker_service.domain.records import Account
+from broker_service.engine.directory import Directory
+from broker_service.storage.database import StorageError
+from broker_service.transport.errors import (
+    DOMAIN,
+    EXPECTED_ERRORS,
+    credentials_invalid,
+    credentials_missing,
+    permission_denied,
+    to_call_error,
+)
+from broker_service.transport.rendering import render_offer
+from mesh_runtime.call_errors import CallError, invalid_argument
+from mesh_runtime.field_rules import FieldRules, FieldViolation
+
+RequestMessage = TypeVar("RequestMessage", bound=Message)
+ResponseMessage = TypeVar("ResponseMessage", bound=Message)
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_BEARER = "bearer "
+_KEY_NAMES = {Role.OPERATOR: "operator's key", Role.PROVIDER: "provider's key", Role.CUSTOMER: "customer's key"}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose key came with the call; `role` None: no key came."""
+
+    role: Role | None
+    owner_id: str
+
+    def owns(self, role: Role, owner_id: str) -> bool:
+        """Whether the key is this owner's, or an operator's, who may see everything."""
+        return (self.role, self.owner_id) == (role, owner_id) or self.role is Role.OPERATOR
+
+
+NOBODY = Caller(None, "")
+
+
+class Gate:
+    """Lets calls in, and explains why one was refused."""
+
+    def __init__(self, directory: Directory, rules: FieldRules, *, purchase_url: str = "") -> None:
+        self._directory = directory
+        self._rules = rules
+        self._purchase_url = purchase_url
+
+    async def admit(self, context: Context, request: Message, roles: tuple[Role, ...]) -> Caller:
+        """Returns who calls. `roles` are those whose keys will do; empty: no key is needed.
+
+        Raises CallError: CREDENTIALS_MISSING, CREDENTIALS_INVALID, INVALID_ARGUMENT, PERMISSION_DENIED.
+        """
+        caller = await self._caller(context)
+        if roles and caller.role is None:
+            raise credentials_missing()
+        violations = self._rules.violations(request)
+        if violations:
+            raise invalid_argument(DOMAIN, violations)
+        if roles and caller.role not in roles:
+            raise permission_denied(_KEY_NAMES[roles[0]])
+        return caller
+
+    async def account(self, request: Any, caller: Caller) -> Account:
+        """Returns the account that a request's oneof `account` names.
+
+        Raises AccountNotFound, or CallError if it is named by id and the key is not its customer's.
+        """
+        if request.WhichOneof("account") == "account_token":
+            return await self._directory.account_of_token(request.account_token)
+        if caller.role is None:
+            raise credentials_missing()
+        account = await self._directory.account(request.account_id)
+        if not caller.owns(Role.CUSTOMER, account.customer_id):
+            raise permission_denied("key of the account's customer")
+        return account
+
+    def check(self, message: Message, within: str) -> None:
+        """Raises CallError if a message that stands for the field `within` of a request breaks its own field rules."""
+        violations = self._rules.violations(message)
+        if violations:
+            raise invalid_argument(
+                DOMAIN, [FieldViolation(f"{within}.{found.field}", found.description) for found in violations]
+            )
+
+    async def explain(self, error: Exception) -> CallError:
+        """Returns what the caller is told of one of EXPECTED_ERRORS."""
+        if not isinstance(error, InsufficientCredits):
+            return to_call_error(error)
+        return to_call_error(error, await self.offer(error))
+
+    async def offer(self, shortfall: InsufficientCredits) -> broker_pb2.Offer:
+        """Returns what the customer can buy to go on; without packs if the storage does not answer."""
+        try:
+            packs = await self._directory.offered_packs(shortfall.service)
+        except StorageError:
+            packs = []
+        return render_offer(shortfall, packs, self._purchase_url)
+
+    async def _caller(self, context: Context) -> Caller:
+        for name, value in context.invocation_metadata() or ():
+            if name != "authorization":
+                continue
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            if text[: len(_BEARER)].lower() != _BEARER:
+                raise credentials_invalid()
+            key = await self._directory.key(text[len(_BEARER) :].strip())
+            if key is None:
+                raise credentials_invalid()
+            return Caller(key.role, key.owner_id)
+        return NOBODY
+
+
+class Gated(Protocol):
+    """A servicer behind a gate."""
+
+    gate: Gate
+
+
+Servicer = TypeVar("Servicer", bound=Gated)
+Handler = Callable[[Servicer, RequestMessage, Caller], Awaitable[ResponseMessage]]
+Method = Callable[[Servicer, RequestMessage, Context], Awaitable[ResponseMessage]]
+
+
+def rpc(
+    *roles: Role,
+) -> Callable[[Handler[Servicer, RequestMessage, ResponseMessage]], Method[Servicer, RequestMessage, ResponseMessage]]:
+    """Makes an RPC of a method that takes a request and its Caller; `roles` whose keys will do, none: no key needed."""
+
+    def decorate(
+        handler: Handler[Servicer, RequestMessage, ResponseMessage],
+    ) -> Method[Servicer, RequestMessage, ResponseMessage]:
+        @functools.wraps(handler)
+        async def method(servicer: Servicer, request: RequestMessage, context: Context) -> ResponseMessage:
+            try:
+                caller = await servicer.gate.admit(context, request, roles)
+                return await handler(servicer, request, caller)
+            except EXPECTED_ERRORS as error:
+                raise await servicer.gate.explain(error) from error
+
+        return method
+
+    return decorate
