@@ -64,7 +64,8 @@ def generate(target: Path) -> None:
         f"--python_out={target}",
         f"--pyi_out={target}",
         f"--grpc_python_out={target}",
-        f"--mypy_grpc_out={target}",
+        # Concrete: a server may leave RPCs to the base class, which answers UNIMPLEMENTED.
+        f"--mypy_grpc_out=generate_concrete_servicer_stubs:{target}",
         *our_protos(),
     )
     run_protoc(f"--python_out={target}", f"--pyi_out={target}", VALIDATE_PROTO)
@@ -80,15 +81,17 @@ def run_protoc(*arguments: str) -> None:
         descriptors.write_bytes(validate_descriptor_set())
         google_protos = importlib.metadata.distribution("googleapis-common-protos").locate_file("")
         plugin = Path(sysconfig.get_path("scripts")) / "protoc-gen-mypy_grpc"
-        code = protoc.main([
-            "protoc",
-            f"--plugin=protoc-gen-mypy_grpc={plugin}",
-            f"--descriptor_set_in={descriptors}",
-            f"--proto_path={PROTOS}",
-            f"--proto_path={google_protos}",
-            f"--proto_path={files('grpc_tools') / '_proto'}",
-            *arguments,
-        ])
+        code = protoc.main(
+            [
+                "protoc",
+                f"--plugin=protoc-gen-mypy_grpc={plugin}",
+                f"--descriptor_set_in={descriptors}",
+                f"--proto_path={PROTOS}",
+                f"--proto_path={google_protos}",
+                f"--proto_path={files('grpc_tools') / '_proto'}",
+                *arguments,
+            ]
+        )
     if code:
         sys.exit(code)
 

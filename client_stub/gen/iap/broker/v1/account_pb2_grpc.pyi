@@ -78,10 +78,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SetLowBalanceAlert: _aio.UnaryUnaryMultiCallable[_account_pb2.SetLowBalanceAlertRequest, _account_pb2.SetLowBalanceAlertResponse]  # type: ignore[assignment]
     """Sets the threshold below which the customer is told that credits run low. Credential: a customer key."""
 
-class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
+class AccountServiceServicer:
     """Opens and shows the credit accounts of customers."""
 
-    @_abc_1.abstractmethod
     def OpenAccount(
         self,
         request: _account_pb2.OpenAccountRequest,
@@ -92,7 +91,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         the secret is shown once.
         """
 
-    @_abc_1.abstractmethod
     def GetBalance(
         self,
         request: _account_pb2.GetBalanceRequest,
@@ -100,7 +98,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_pb2.GetBalanceResponse, _abc.Awaitable[_account_pb2.GetBalanceResponse]]:
         """Returns an account's balance and the grants it consists of."""
 
-    @_abc_1.abstractmethod
     def ListEntries(
         self,
         request: _account_pb2.ListEntriesRequest,
@@ -108,7 +105,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_pb2.ListEntriesResponse, _abc.Awaitable[_account_pb2.ListEntriesResponse]]:
         """Lists an account's ledger entries, oldest first: the statement."""
 
-    @_abc_1.abstractmethod
     def WatchBalance(
         self,
         request: _account_pb2.WatchBalanceRequest,
@@ -116,7 +112,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_account_pb2.WatchBalanceResponse], _abc.AsyncIterator[_account_pb2.WatchBalanceResponse]]:
         """Streams the account's balance: once at the start, then after each change."""
 
-    @_abc_1.abstractmethod
     def RotateAccountToken(
         self,
         request: _account_pb2.RotateAccountTokenRequest,
@@ -126,7 +121,6 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         an empty token: the secret is shown once.
         """
 
-    @_abc_1.abstractmethod
     def SetLowBalanceAlert(
         self,
         request: _account_pb2.SetLowBalanceAlertRequest,

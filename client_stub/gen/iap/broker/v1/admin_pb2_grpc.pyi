@@ -96,10 +96,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     AuditLedger: _aio.UnaryUnaryMultiCallable[_admin_pb2.AuditLedgerRequest, _admin_pb2.AuditLedgerResponse]  # type: ignore[assignment]
     """Recomputes every account from its entries, reservations and grants, and names each difference."""
 
-class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
+class AdminServiceServicer:
     """Registers parties, gives and takes keys and credits, and checks the books."""
 
-    @_abc_1.abstractmethod
     def RegisterProvider(
         self,
         request: _admin_pb2.RegisterProviderRequest,
@@ -109,7 +108,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         secret is shown once.
         """
 
-    @_abc_1.abstractmethod
     def RegisterCustomer(
         self,
         request: _admin_pb2.RegisterCustomerRequest,
@@ -119,7 +117,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         secret is shown once.
         """
 
-    @_abc_1.abstractmethod
     def IssueKey(
         self,
         request: _admin_pb2.IssueKeyRequest,
@@ -127,7 +124,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.IssueKeyResponse, _abc.Awaitable[_admin_pb2.IssueKeyResponse]]:
         """Makes a further key for a provider, a customer or an operator. A replay gets an empty secret."""
 
-    @_abc_1.abstractmethod
     def RevokeKey(
         self,
         request: _admin_pb2.RevokeKeyRequest,
@@ -135,7 +131,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.RevokeKeyResponse, _abc.Awaitable[_admin_pb2.RevokeKeyResponse]]:
         """Makes a key useless. Revoking twice changes nothing."""
 
-    @_abc_1.abstractmethod
     def ListKeys(
         self,
         request: _admin_pb2.ListKeysRequest,
@@ -143,7 +138,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ListKeysResponse, _abc.Awaitable[_admin_pb2.ListKeysResponse]]:
         """Lists keys, without their secrets, oldest first."""
 
-    @_abc_1.abstractmethod
     def GrantCredits(
         self,
         request: _admin_pb2.GrantCreditsRequest,
@@ -151,7 +145,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.GrantCreditsResponse, _abc.Awaitable[_admin_pb2.GrantCreditsResponse]]:
         """Puts credits on an account without a purchase. A replay gets the grant and the balance as they now stand."""
 
-    @_abc_1.abstractmethod
     def SuspendAccount(
         self,
         request: _admin_pb2.SuspendAccountRequest,
@@ -159,7 +152,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.SuspendAccountResponse, _abc.Awaitable[_admin_pb2.SuspendAccountResponse]]:
         """Stops new reservations and purchases of an account. Suspending twice changes nothing."""
 
-    @_abc_1.abstractmethod
     def ResumeAccount(
         self,
         request: _admin_pb2.ResumeAccountRequest,
@@ -167,7 +159,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ResumeAccountResponse, _abc.Awaitable[_admin_pb2.ResumeAccountResponse]]:
         """Lets an account be used again. Resuming twice changes nothing."""
 
-    @_abc_1.abstractmethod
     def SuspendProvider(
         self,
         request: _admin_pb2.SuspendProviderRequest,
@@ -175,7 +166,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.SuspendProviderResponse, _abc.Awaitable[_admin_pb2.SuspendProviderResponse]]:
         """Stops new reservations and purchases of all of a provider's services. Suspending twice changes nothing."""
 
-    @_abc_1.abstractmethod
     def ResumeProvider(
         self,
         request: _admin_pb2.ResumeProviderRequest,
@@ -183,7 +173,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ResumeProviderResponse, _abc.Awaitable[_admin_pb2.ResumeProviderResponse]]:
         """Lets a provider sell again. Resuming twice changes nothing."""
 
-    @_abc_1.abstractmethod
     def SetCommission(
         self,
         request: _admin_pb2.SetCommissionRequest,
@@ -191,7 +180,6 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.SetCommissionResponse, _abc.Awaitable[_admin_pb2.SetCommissionResponse]]:
         """Sets a provider's commission rate for purchases to come."""
 
-    @_abc_1.abstractmethod
     def AuditLedger(
         self,
         request: _admin_pb2.AuditLedgerRequest,

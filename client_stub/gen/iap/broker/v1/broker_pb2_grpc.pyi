@@ -127,10 +127,9 @@ class BrokerServiceAsyncStub(BrokerServiceStub):
     be answered in any order; each answer carries its operation's sequence.
     """
 
-class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
+class BrokerServiceServicer:
     """Sets a customer's credits aside, takes them, and gives them back."""
 
-    @_abc_1.abstractmethod
     def Reserve(
         self,
         request: _broker_pb2.ReserveRequest,
@@ -143,7 +142,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
         REQUEST_ID_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def Capture(
         self,
         request: _broker_pb2.CaptureRequest,
@@ -155,7 +153,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
         CAPTURE_EXCEEDS_RESERVATION, REQUEST_ID_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def Release(
         self,
         request: _broker_pb2.ReleaseRequest,
@@ -167,7 +164,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
         REQUEST_ID_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def Extend(
         self,
         request: _broker_pb2.ExtendRequest,
@@ -177,7 +173,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
         A replay gets the reservation and the balance as they now stand.
         """
 
-    @_abc_1.abstractmethod
     def Charge(
         self,
         request: _broker_pb2.ChargeRequest,
@@ -187,7 +182,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
         A replay gets the reservation and the balance as they now stand.
         """
 
-    @_abc_1.abstractmethod
     def Refund(
         self,
         request: _broker_pb2.RefundRequest,
@@ -197,7 +191,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
         A replay gets the amount of the first refund, and the reservation and the balance as they now stand.
         """
 
-    @_abc_1.abstractmethod
     def CheckCredits(
         self,
         request: _broker_pb2.CheckCreditsRequest,
@@ -205,7 +198,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_broker_pb2.CheckCreditsResponse, _abc.Awaitable[_broker_pb2.CheckCreditsResponse]]:
         """Tells whether an account could pay a number of credits now, and offers packs if it could not. Changes nothing."""
 
-    @_abc_1.abstractmethod
     def GetReservation(
         self,
         request: _broker_pb2.GetReservationRequest,
@@ -213,7 +205,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_broker_pb2.GetReservationResponse, _abc.Awaitable[_broker_pb2.GetReservationResponse]]:
         """Returns one reservation, by its id or by the request that made it."""
 
-    @_abc_1.abstractmethod
     def ListReservations(
         self,
         request: _broker_pb2.ListReservationsRequest,
@@ -221,7 +212,6 @@ class BrokerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_broker_pb2.ListReservationsResponse, _abc.Awaitable[_broker_pb2.ListReservationsResponse]]:
         """Lists an account's reservations, newest first."""
 
-    @_abc_1.abstractmethod
     def Pipeline(
         self,
         request_iterator: _MaybeAsyncIterator[_broker_pb2.PipelineRequest],

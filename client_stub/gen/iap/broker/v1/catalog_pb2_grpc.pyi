@@ -76,10 +76,9 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     ArchivePack: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ArchivePackRequest, _catalog_pb2.ArchivePackResponse]  # type: ignore[assignment]
     """Takes a pack off sale for good; past purchases keep their terms. Archiving twice changes nothing."""
 
-class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
+class CatalogServiceServicer:
     """Publishes services and packs. Reading needs no credential; writing needs the provider's key."""
 
-    @_abc_1.abstractmethod
     def ListServices(
         self,
         request: _catalog_pb2.ListServicesRequest,
@@ -87,7 +86,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalog_pb2.ListServicesResponse, _abc.Awaitable[_catalog_pb2.ListServicesResponse]]:
         """Lists the active services, by name."""
 
-    @_abc_1.abstractmethod
     def GetService(
         self,
         request: _catalog_pb2.GetServiceRequest,
@@ -95,7 +93,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalog_pb2.GetServiceResponse, _abc.Awaitable[_catalog_pb2.GetServiceResponse]]:
         """Returns one service."""
 
-    @_abc_1.abstractmethod
     def ListPacks(
         self,
         request: _catalog_pb2.ListPacksRequest,
@@ -103,7 +100,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalog_pb2.ListPacksResponse, _abc.Awaitable[_catalog_pb2.ListPacksResponse]]:
         """Lists a service's active packs, smallest first."""
 
-    @_abc_1.abstractmethod
     def CreateService(
         self,
         request: _catalog_pb2.CreateServiceRequest,
@@ -111,7 +107,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalog_pb2.CreateServiceResponse, _abc.Awaitable[_catalog_pb2.CreateServiceResponse]]:
         """Publishes a service under a name of its own. A replay gets the service as it now stands."""
 
-    @_abc_1.abstractmethod
     def UpdateService(
         self,
         request: _catalog_pb2.UpdateServiceRequest,
@@ -121,7 +116,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         state.
         """
 
-    @_abc_1.abstractmethod
     def CreatePack(
         self,
         request: _catalog_pb2.CreatePackRequest,
@@ -131,7 +125,6 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         as it now stands.
         """
 
-    @_abc_1.abstractmethod
     def ArchivePack(
         self,
         request: _catalog_pb2.ArchivePackRequest,

@@ -76,10 +76,9 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, REQUEST_ID_REUSED.
     """
 
-class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
+class PurchaseServiceServicer:
     """Sells packs to customers. Credential: the customer's key, or the account token where a request carries it."""
 
-    @_abc_1.abstractmethod
     def CreatePurchase(
         self,
         request: _purchase_pb2.CreatePurchaseRequest,
@@ -91,7 +90,6 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
         SERVICE_RETIRED, ACCOUNT_SUSPENDED, REQUEST_ID_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def GetPurchase(
         self,
         request: _purchase_pb2.GetPurchaseRequest,
@@ -99,7 +97,6 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_purchase_pb2.GetPurchaseResponse, _abc.Awaitable[_purchase_pb2.GetPurchaseResponse]]:
         """Returns one purchase."""
 
-    @_abc_1.abstractmethod
     def ListPurchases(
         self,
         request: _purchase_pb2.ListPurchasesRequest,
@@ -107,7 +104,6 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_purchase_pb2.ListPurchasesResponse, _abc.Awaitable[_purchase_pb2.ListPurchasesResponse]]:
         """Lists an account's purchases, newest first."""
 
-    @_abc_1.abstractmethod
     def RefundPurchase(
         self,
         request: _purchase_pb2.RefundPurchaseRequest,
@@ -115,7 +111,6 @@ class PurchaseServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_purchase_pb2.RefundPurchaseResponse, _abc.Awaitable[_purchase_pb2.RefundPurchaseResponse]]:
         """Refunds the unspent credits of a purchase pro rata, commission too. A replay gets the first refund's amount."""
 
-    @_abc_1.abstractmethod
     def CompleteSandboxPayment(
         self,
         request: _purchase_pb2.CompleteSandboxPaymentRequest,

@@ -80,12 +80,11 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
     ListPayouts: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ListPayoutsRequest, _settlement_pb2.ListPayoutsResponse]  # type: ignore[assignment]
     """Lists a provider's payouts, newest first."""
 
-class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
+class SettlementServiceServicer:
     """Shows sales and pays providers. Credential: the provider's key for its own figures, the operator's for all;
     payouts are the operator's.
     """
 
-    @_abc_1.abstractmethod
     def GetProviderBalance(
         self,
         request: _settlement_pb2.GetProviderBalanceRequest,
@@ -93,7 +92,6 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_settlement_pb2.GetProviderBalanceResponse, _abc.Awaitable[_settlement_pb2.GetProviderBalanceResponse]]:
         """Returns what a provider is owed now, and its sales and commission so far, one Money per currency."""
 
-    @_abc_1.abstractmethod
     def ListSales(
         self,
         request: _settlement_pb2.ListSalesRequest,
@@ -101,7 +99,6 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_settlement_pb2.ListSalesResponse, _abc.Awaitable[_settlement_pb2.ListSalesResponse]]:
         """Lists a provider's paid purchases, oldest first."""
 
-    @_abc_1.abstractmethod
     def GetStatement(
         self,
         request: _settlement_pb2.GetStatementRequest,
@@ -109,7 +106,6 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_settlement_pb2.GetStatementResponse, _abc.Awaitable[_settlement_pb2.GetStatementResponse]]:
         """Returns a provider's money movements in a period, with totals per currency."""
 
-    @_abc_1.abstractmethod
     def CreatePayout(
         self,
         request: _settlement_pb2.CreatePayoutRequest,
@@ -119,7 +115,6 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         stands.
         """
 
-    @_abc_1.abstractmethod
     def MarkPayoutPaid(
         self,
         request: _settlement_pb2.MarkPayoutPaidRequest,
@@ -127,7 +122,6 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_settlement_pb2.MarkPayoutPaidResponse, _abc.Awaitable[_settlement_pb2.MarkPayoutPaidResponse]]:
         """Records that the transfer of a payout arrived. A replay gets the payout as it now stands."""
 
-    @_abc_1.abstractmethod
     def MarkPayoutFailed(
         self,
         request: _settlement_pb2.MarkPayoutFailedRequest,
@@ -137,7 +131,6 @@ class SettlementServiceServicer(metaclass=_abc_1.ABCMeta):
         stands.
         """
 
-    @_abc_1.abstractmethod
     def ListPayouts(
         self,
         request: _settlement_pb2.ListPayoutsRequest,

@@ -75,10 +75,9 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     ListServices: _aio.UnaryUnaryMultiCallable[_provider_pb2.ListServicesRequest, _provider_pb2.ListServicesResponse]  # type: ignore[assignment]
     """Lists the services this server offers."""
 
-class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
+class ProviderServiceServicer:
     """Serves requests and charges credits for them."""
 
-    @_abc_1.abstractmethod
     def ServeRequest(
         self,
         request: _provider_pb2.ServeRequestRequest,
@@ -93,7 +92,6 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         before is not done again under its request_id), REQUEST_ID_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def ServeStream(
         self,
         request: _provider_pb2.ServeStreamRequest,
@@ -101,7 +99,6 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_provider_pb2.ServeStreamResponse], _abc.AsyncIterator[_provider_pb2.ServeStreamResponse]]:
         """Serves one request in pieces, charging as it goes."""
 
-    @_abc_1.abstractmethod
     def Quote(
         self,
         request: _provider_pb2.QuoteRequest,
@@ -109,7 +106,6 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_provider_pb2.QuoteResponse, _abc.Awaitable[_provider_pb2.QuoteResponse]]:
         """Tells what a request would cost. Reserves nothing and needs no account."""
 
-    @_abc_1.abstractmethod
     def ListServices(
         self,
         request: _provider_pb2.ListServicesRequest,
