@@ -1,0 +1,74 @@
+# Every target works on a fresh clone with Python 3.11 or newer: it installs what it needs first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUB_VENV := .venv-protos
+STUB_BIN := $(STUB_VENV)/bin
+GENERATE := $(STUB_BIN)/python deploy/generate_stubs.py
+SOURCES := broker_service provider_service client_stub mesh_runtime deploy bench tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check lint type format protos protos-check imports loadtest constraints clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## Install the project and its tools into .venv
+
+demo: setup  ## Show the whole path: buy a pack, use a service, see the books (about 15 s)
+	@$(BIN)/python -m deploy.demo
+
+run: setup  ## Start a broker and a provider, seeded, and print lines to paste
+	@$(BIN)/python -m deploy.run
+
+test: setup  ## Run all tests
+	$(BIN)/python -m pytest
+
+loadtest: setup  ## Load a broker and a provider with ghz, then check the books
+	@$(BIN)/python -m bench.loadtest
+
+check: lint type imports protos-check test  ## Everything CI checks
+
+lint: setup $(STUB_VENV)/.installed  ## Check style, and the contract with buf
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(GENERATE) image $(STUB_VENV)/contract.binpb
+	$(BIN)/buf lint $(STUB_VENV)/contract.binpb --config protos/buf.yaml --path iap
+
+type: setup  ## Check types
+	$(BIN)/mypy
+
+imports: setup  ## Check that imports point one way
+	$(BIN)/lint-imports
+
+format: setup  ## Format the code
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+protos: $(STUB_VENV)/.installed  ## Generate the stubs from protos/
+	$(GENERATE) write
+
+protos-check: $(STUB_VENV)/.installed  ## Fail if the stubs checked in are not those of protos/
+	$(GENERATE) check
+
+constraints: setup  ## Pin what is installed in .venv, after an upgrade
+	head -n 1 constraints.txt > constraints.new
+	$(BIN)/pip list --format=freeze --exclude iap-mesh --exclude pip --exclude setuptools >> constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## Remove what the targets made
+	rm -rf $(VENV) $(STUB_VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with PYTHON=…"; exit 2; }
+	@echo "installing into $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+$(STUB_VENV)/.installed: deploy/stub-generator.txt
+	@$(PYTHON) -m venv $(STUB_VENV)
+	@$(STUB_BIN)/pip install --quiet --disable-pip-version-check --requirement deploy/stub-generator.txt
+	@touch $@
