@@ -1,0 +1,1 @@
+"""The external services a provider calls, one module each."""

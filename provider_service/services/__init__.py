@@ -1,0 +1,1 @@
+"""The services a provider sells; each is one module that fulfils `service.Service`."""
