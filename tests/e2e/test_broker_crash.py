@@ -1,0 +1,112 @@
+"""A broker that is killed at the worst moment keeps what it acknowledged, and settles what it did not."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from client_stub.accounts import AccountClient
+from client_stub.broker import BrokerClient
+from client_stub.errors import IapError
+from deploy.local_mesh import LocalMesh
+from deploy.seeding import Seeded, buy_pack, seed
+
+Answer = TypeVar("Answer")
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[LocalMesh]:
+    async with LocalMesh(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def seeded(mesh: LocalMesh) -> Seeded:
+    operator_key = await mesh.initialize()
+    assert operator_key is not None
+    await mesh.broker.start()
+    found = await seed(mesh.broker.address, operator_key=operator_key)
+    await buy_pack(mesh.broker.address, pack_id=found.pack_ids[1], account_token=found.account_token)
+    return found
+
+
+async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(mesh: LocalMesh, seeded: Seeded) -> None:
+    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key) as broker:
+        reserved = await broker.reserve(account_token=seeded.account_token, credits=7)
+        await mesh.broker.kill()
+        # Asked while the broker is down: the client waits for it to come back.
+        capture = asyncio.create_task(
+            broker.capture(reservation_id=reserved.reservation.reservation_id, credits=5, timeout_seconds=30)
+        )
+        await asyncio.sleep(0.3)
+        assert not capture.done()
+        await mesh.broker.start()
+        captured = await capture
+    assert (captured.captured_credits, captured.released_credits) == (5, 2)
+    assert captured.balance.ledger_credits == 102 - 5
+    assert (await mesh.audit()).violations == ()
+
+
+async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twice(
+    mesh: LocalMesh, seeded: Seeded
+) -> None:
+    """Eight callers charge one credit at a time, and repeat a request with its id until it is answered."""
+    callers, charges_per_caller, kills = 8, 10, 6
+    chance = random.Random(20260123)
+    answers = 0
+
+    async def until_answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
+        nonlocal answers
+        while True:
+            try:
+                answer = await call()
+            except IapError:
+                await asyncio.sleep(0.05)
+            else:
+                answers += 1
+                return answer
+
+    async def charge_all(broker: BrokerClient) -> None:
+        for _ in range(charges_per_caller):
+            request_id = str(uuid.uuid4())
+            reserve = partial(
+                broker.reserve,
+                account_token=seeded.account_token,
+                credits=1,
+                request_id=request_id,
+                timeout_seconds=5,
+            )
+            reserved = await until_answered(reserve)
+            capture = partial(
+                broker.capture,
+                reservation_id=reserved.reservation.reservation_id,
+                request_id=request_id,
+                timeout_seconds=5,
+            )
+            await until_answered(capture)
+
+    async def kill_now_and_then() -> None:
+        for _ in range(kills):
+            goal = answers + chance.randint(5, 15)
+            while answers < goal:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(chance.uniform(0, 0.01))
+            await mesh.broker.kill()
+            await mesh.broker.start()
+
+    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key) as broker:
+        killer = asyncio.create_task(kill_now_and_then())
+        await asyncio.gather(*(charge_all(broker) for _ in range(callers)))
+        await killer
+    async with AccountClient.connect(mesh.broker.address) as accounts:
+        balance = (await accounts.get_balance(account_token=seeded.account_token)).balance
+    assert balance.ledger_credits == 102 - callers * charges_per_caller
+    assert balance.reserved_credits == 0
+    books = await mesh.audit()
+    assert books.violations == ()
+    assert books.captured_credits == callers * charges_per_caller
