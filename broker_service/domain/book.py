@@ -37,7 +37,8 @@ class Book:
     """The rows of one account that a batch has loaded, as they stand after the commands decided so far.
 
     `account` is None until it is opened. `grants` are those with credits remaining; `reservations`, `operations` and
-    `purchases` those that the batch's commands name, besides all reservations that are overdue.
+    `purchases` those that the batch's commands name, besides all reservations that are overdue. `trial_claims` are
+    those of the customers named, and one dictionary for all books of the batch: a claim is the customer's.
     """
 
     account_id: str

@@ -51,8 +51,8 @@ class Capture:
 
     @cached_property
     def operation_id(self) -> str:
-        """Its record within the account."""
-        return operation_id_for("Capture", self.request_id)
+        """Its record."""
+        return operation_id_for(self.account_id, "Capture", self.request_id)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -72,8 +72,8 @@ class Release:
 
     @cached_property
     def operation_id(self) -> str:
-        """Its record within the account."""
-        return operation_id_for("Release", self.request_id)
+        """Its record."""
+        return operation_id_for(self.account_id, "Release", self.request_id)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -144,8 +144,8 @@ class ResolvePayment:
 
     @cached_property
     def operation_id(self) -> str:
-        """Its record within the account."""
-        return operation_id_for("CompleteSandboxPayment", self.request_id)
+        """Its record."""
+        return operation_id_for(self.account_id, "CompleteSandboxPayment", self.request_id)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,6 +1,6 @@
 """The one entrance to the rules: a batch of commands in, outcomes and changes out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,7 +54,6 @@ def decide_batch(books: Mapping[str, Book], commands: Sequence[Command], now: da
             outcomes.append(refusal)
             continue
         book.apply(changes)
-        _share_trial_claims(loaded, changes)
         written.append(changes)
         outcomes.append(result)
     return Verdict(tuple(outcomes), tuple(written), now)
@@ -75,10 +74,3 @@ def decide(book: Book, command: Command, now: datetime) -> tuple[Changes, Result
             return purchases.decide_start_purchase(book, command, now)
         case ResolvePayment():
             return purchases.decide_resolve_payment(book, command, now)
-
-
-def _share_trial_claims(books: Iterable[Book], changes: Changes) -> None:
-    """Lets other accounts of the same batch know of a claim: a claim is the customer's, not the account's."""
-    for claim in changes.trial_claims:
-        for book in books:
-            book.trial_claims[claim.customer_id, claim.service] = claim

@@ -1,8 +1,8 @@
 """Ids that follow from what they name.
 
 A resource made under a request_id gets its id from that request_id and its scope. So a retry finds what the first
-try made by primary key, and no second record of the request is needed. The ids of reservations and purchases also
-carry their account, and an account's shard follows from its id.
+try made by primary key, and no second record of the request is needed. The ids of what belongs to an account carry that
+account, so they are unique in its shard and neighbours in an index; and an account's shard follows from its id.
 """
 
 import hashlib
@@ -42,9 +42,9 @@ def account_id_within(identity: str, prefix: str) -> str | None:
     return f"acc_{parts[1]}"
 
 
-def operation_id_for(rpc: str, request_id: str) -> str:
-    """Returns the id of an operation within its account."""
-    return f"{rpc}:{request_id}"
+def operation_id_for(account_id: str, rpc: str, request_id: str) -> str:
+    """Returns the id of the record of a request that makes nothing, such as Capture or Release."""
+    return f"ope_{account_id[4:]}_{derived_suffix(rpc, account_id, request_id)}"
 
 
 def shard_of(account_id: str, shards: int) -> int:

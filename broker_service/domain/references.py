@@ -16,12 +16,12 @@ from broker_service.domain.commands import (
 
 @dataclass(slots=True)
 class References:
-    """Keys of rows; those of an account's own rows are pairs of account id and the row's id."""
+    """Ids of rows; trial claims have none and are named by customer and service."""
 
     accounts: set[str] = field(default_factory=set)
-    reservations: set[tuple[str, str]] = field(default_factory=set)
-    operations: set[tuple[str, str]] = field(default_factory=set)
-    purchases: set[tuple[str, str]] = field(default_factory=set)
+    reservations: set[str] = field(default_factory=set)
+    operations: set[str] = field(default_factory=set)
+    purchases: set[str] = field(default_factory=set)
     trial_claims: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -32,15 +32,15 @@ def references_of(commands: Iterable[Command]) -> References:
         references.accounts.add(command.account_id)
         match command:
             case Reserve():
-                references.reservations.add((command.account_id, command.reservation_id))
+                references.reservations.add(command.reservation_id)
             case Capture() | Release():
-                references.reservations.add((command.account_id, command.reservation_id))
-                references.operations.add((command.account_id, command.operation_id))
+                references.reservations.add(command.reservation_id)
+                references.operations.add(command.operation_id)
             case OpenAccount():
                 references.trial_claims.add((command.customer_id, command.service))
             case StartPurchase():
-                references.purchases.add((command.account_id, command.purchase_id))
+                references.purchases.add(command.purchase_id)
             case ResolvePayment():
-                references.purchases.add((command.account_id, command.purchase_id))
-                references.operations.add((command.account_id, command.operation_id))
+                references.purchases.add(command.purchase_id)
+                references.operations.add(command.operation_id)
     return references

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, insert, select, tuple_, update
 
-from broker_service.domain.book import Book, Changes
-from broker_service.domain.records import ReservationState
+from broker_service.domain.book import Book, Changes, latest_time
+from broker_service.domain.records import ReservationState, TrialClaim
 from broker_service.domain.references import References
 from broker_service.storage import tables
 from broker_service.storage.ledger_rows import (
@@ -39,8 +39,43 @@ class LoadedRows:
     def __init__(self) -> None:
         self.accounts: set[str] = set()
         self.grants: set[Pair] = set()
-        self.reservations: set[Pair] = set()
-        self.purchases: set[Pair] = set()
+        self.reservations: set[str] = set()
+        self.purchases: set[str] = set()
+
+
+def _of_accounts(table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
+    """Returns what selects the rows of `account_ids` in one shard; built once, for building costs more than running."""
+    return (
+        select(table)
+        .where(
+            table.c.shard_id == bindparam("shard_id"),
+            table.c.account_id.in_(bindparam("account_ids", expanding=True)),
+            *conditions,
+        )
+        .order_by(table.c.account_id)
+    )
+
+
+def _by_id(table: Table, key: str) -> Select[Any]:
+    """Returns what selects the rows of `ids` in one shard."""
+    return select(table).where(
+        table.c.shard_id == bindparam("shard_id"), table.c[key].in_(bindparam("ids", expanding=True))
+    )
+
+
+_ACCOUNTS = _of_accounts(tables.accounts).with_for_update()
+_GRANTS = _of_accounts(tables.grants, tables.grants.c.remaining_credits > 0)
+_OVERDUE = _of_accounts(
+    tables.reservations,
+    tables.reservations.c.state == ReservationState.ACTIVE.value,
+    tables.reservations.c.expire_time <= bindparam("now"),
+)
+_RESERVATIONS = _by_id(tables.reservations, "reservation_id")
+_OPERATIONS = _by_id(tables.operations, "operation_id")
+_PURCHASES = _by_id(tables.purchases, "purchase_id")
+_TRIAL_CLAIMS = select(tables.trial_claims).where(
+    tuple_(tables.trial_claims.c.customer_id, tables.trial_claims.c.service).in_(bindparam("pairs", expanding=True))
+)
 
 
 def load_books(
@@ -48,92 +83,43 @@ def load_books(
 ) -> tuple[dict[str, Book], LoadedRows]:
     """Returns a book for every account named, and what was loaded into them; the accounts' rows are locked.
 
-    `now` only decides which overdue reservations are looked for: those of a later instant are loaded as well when
-    they are named.
+    `now` only decides which overdue reservations are looked for; the accounts' own times may be ahead of it.
     """
-    books = {account_id: Book(account_id) for account_id in references.accounts}
     loaded = LoadedRows()
-    account_ids = sorted(references.accounts)
-    for row in _rows_of_accounts(connection, tables.accounts, shard_id, account_ids, locked=True):
+    trial_claims: dict[Pair, TrialClaim] = {}
+    if references.trial_claims:
+        for row in connection.execute(_TRIAL_CLAIMS, {"pairs": sorted(references.trial_claims)}):
+            trial_claims[row.customer_id, row.service] = to_trial_claim(row)
+    books = {account_id: Book(account_id, trial_claims=trial_claims) for account_id in references.accounts}
+    named = {"shard_id": shard_id, "account_ids": sorted(references.accounts)}
+    for row in connection.execute(_ACCOUNTS, named):
         books[row.account_id].account = to_account(row)
         loaded.accounts.add(row.account_id)
-    now = max([now, *(book.account.update_time for book in books.values() if book.account is not None)])
-    for row in _rows_of_accounts(
-        connection, tables.grants, shard_id, account_ids, tables.grants.c.remaining_credits > 0
-    ):
+    for row in connection.execute(_GRANTS, named):
         books[row.account_id].grants[row.grant_id] = to_grant(row)
         loaded.grants.add((row.account_id, row.grant_id))
-    named = _rows_by_pair(
-        connection, tables.reservations, tables.reservations.c.reservation_id, shard_id, references.reservations
-    )
-    overdue = _rows_of_accounts(
-        connection,
-        tables.reservations,
-        shard_id,
-        account_ids,
-        tables.reservations.c.state == ReservationState.ACTIVE.value,
-        tables.reservations.c.expire_time <= now,
-    )
-    for row in [*named, *overdue]:
+    overdue = connection.execute(_OVERDUE, named | {"now": latest_time(list(books.values()), now)})
+    for row in (*overdue, *_rows_of(connection, _RESERVATIONS, shard_id, references.reservations)):
         books[row.account_id].reservations[row.reservation_id] = to_reservation(row)
-        loaded.reservations.add((row.account_id, row.reservation_id))
-    _load_records(connection, shard_id, references, books, loaded)
+        loaded.reservations.add(row.reservation_id)
+    for row in _rows_of(connection, _OPERATIONS, shard_id, references.operations):
+        books[row.account_id].operations[row.operation_id] = to_operation(row)
+    for row in _rows_of(connection, _PURCHASES, shard_id, references.purchases):
+        books[row.account_id].purchases[row.purchase_id] = to_purchase(row)
+        loaded.purchases.add(row.purchase_id)
     return books, loaded
 
 
-def _load_records(
-    connection: Connection, shard_id: int, references: References, books: Mapping[str, Book], loaded: LoadedRows
-) -> None:
-    for row in _rows_by_pair(
-        connection, tables.operations, tables.operations.c.operation_id, shard_id, references.operations
-    ):
-        books[row.account_id].operations[row.operation_id] = to_operation(row)
-    for row in _rows_by_pair(
-        connection, tables.purchases, tables.purchases.c.purchase_id, shard_id, references.purchases
-    ):
-        books[row.account_id].purchases[row.purchase_id] = to_purchase(row)
-        loaded.purchases.add((row.account_id, row.purchase_id))
-    if references.trial_claims:
-        claims = tables.trial_claims
-        statement = select(claims).where(
-            tuple_(claims.c.customer_id, claims.c.service).in_(sorted(references.trial_claims))
-        )
-        for row in connection.execute(statement):
-            for book in books.values():
-                book.trial_claims[row.customer_id, row.service] = to_trial_claim(row)
-
-
-def _rows_of_accounts(
-    connection: Connection,
-    table: Table,
-    shard_id: int,
-    account_ids: Iterable[str],
-    *conditions: ColumnElement[bool],
-    locked: bool = False,
-) -> Iterable[Any]:
-    statement = (
-        select(table)
-        .where(table.c.shard_id == shard_id, table.c.account_id.in_(account_ids), *conditions)
-        .order_by(table.c.account_id)
-    )
-    return connection.execute(statement.with_for_update() if locked else statement).all()
-
-
-def _rows_by_pair(
-    connection: Connection, table: Table, key: ColumnElement[str], shard_id: int, pairs: set[Pair]
-) -> Iterable[Any]:
-    if not pairs:
-        return []
-    statement = select(table).where(table.c.shard_id == shard_id, tuple_(table.c.account_id, key).in_(sorted(pairs)))
-    return connection.execute(statement).all()
+def _rows_of(connection: Connection, statement: Select[Any], shard_id: int, ids: set[str]) -> Iterable[Row[Any]]:
+    return connection.execute(statement, {"shard_id": shard_id, "ids": sorted(ids)}) if ids else ()
 
 
 def write_changes(connection: Connection, shard_id: int, changes: Iterable[Changes], loaded: LoadedRows) -> None:
     """Writes what a batch has changed: the last version of each row, new rows inserted, loaded ones updated."""
     accounts: dict[str, Values] = {}
     grants: dict[Pair, Values] = {}
-    reservations: dict[Pair, Values] = {}
-    purchases: dict[Pair, Values] = {}
+    reservations: dict[str, Values] = {}
+    purchases: dict[str, Values] = {}
     appended: dict[Table, list[Values]] = {}
     for change in changes:
         if change.account is not None:
@@ -141,10 +127,9 @@ def write_changes(connection: Connection, shard_id: int, changes: Iterable[Chang
         for grant in change.grants:
             grants[grant.account_id, grant.grant_id] = grant_values(shard_id, grant)
         for reservation in change.reservations:
-            key = reservation.account_id, reservation.reservation_id
-            reservations[key] = reservation_values(shard_id, reservation)
+            reservations[reservation.reservation_id] = reservation_values(shard_id, reservation)
         for purchase in change.purchases:
-            purchases[purchase.account_id, purchase.purchase_id] = purchase_values(shard_id, purchase)
+            purchases[purchase.purchase_id] = purchase_values(shard_id, purchase)
         _append(appended, shard_id, change)
     _write(connection, tables.accounts, accounts, loaded.accounts, _UPDATE_ACCOUNT)
     _write(connection, tables.grants, grants, loaded.grants, _UPDATE_GRANT)

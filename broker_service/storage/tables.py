@@ -1,8 +1,9 @@
 """The schema, once, for every database.
 
 Hot tables: the primary key starts with shard_id, and no foreign key, sequence or unique constraint crosses shards, so
-that they can be spread over many machines (docs/ledger.md). Instants are whole microseconds since 1970 in UTC: exact,
-and the same order and arithmetic on every database.
+that they can be spread over many machines (docs/ledger.md). What is looked up by its id is keyed by it alone: such ids
+carry their account, so rows of one account are neighbours all the same. Instants are whole microseconds since 1970 in
+UTC: exact, and the same order and arithmetic on every database.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -123,8 +124,8 @@ reservations = Table(
     "reservations",
     metadata,
     _shard(),
-    _key("account_id"),
     _key("reservation_id"),
+    _text("account_id"),
     _text("provider_id"),
     _text("service"),
     _text("state"),
@@ -185,8 +186,8 @@ operations = Table(
     "operations",
     metadata,
     _shard(),
-    _key("account_id"),
     _key("operation_id"),
+    _text("account_id"),
     Column("fingerprint", String(32), nullable=False),
     _count("captured_credits"),
     _count("released_credits"),
@@ -199,8 +200,8 @@ purchases = Table(
     "purchases",
     metadata,
     _shard(),
-    _key("account_id"),
     _key("purchase_id"),
+    _text("account_id"),
     _text("provider_id"),
     _text("service"),
     _text("pack_id"),

@@ -25,7 +25,7 @@ from broker_service.domain.errors import (
     ServiceRetired,
 )
 from broker_service.domain.purchases import PurchaseResult
-from broker_service.domain.records import MAX_BALANCE, AccountState, Balance, PurchaseState
+from broker_service.domain.records import MAX_BALANCE, AccountState, Balance, PurchaseState, TrialClaim
 from tests.unit.broker_service.domain.ledger_world import ACCOUNT, PROVIDER, START, World, grant, new_id, world
 
 TERMS = PackTerms(
@@ -172,7 +172,8 @@ def open_account(account_id: str, **changes: object) -> OpenAccount:
 
 
 def test_trial_credits_are_given_once_per_customer_and_service_even_within_a_batch() -> None:
-    books = {account_id: Book(account_id) for account_id in ("acc_1", "acc_2", "acc_3")}
+    claims: dict[tuple[str, str], TrialClaim] = {}
+    books = {account_id: Book(account_id, trial_claims=claims) for account_id in ("acc_1", "acc_2", "acc_3")}
     decide_batch(
         books,
         [open_account("acc_1"), open_account("acc_2"), open_account("acc_3", customer_id="cus_other")],
