@@ -1,0 +1,1 @@
+"""The `iap` command: what a customer does, from the catalogue to the statement."""

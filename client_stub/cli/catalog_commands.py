@@ -1,0 +1,91 @@
+"""`iap catalog`, `iap services`: what there is."""
+
+from typing import Any
+
+import click
+from iap.broker.v1.catalog_pb2 import Pack, Service
+from iap.provider.v1.provider_pb2 import ServedService
+
+from client_stub.catalog import CatalogClient
+from client_stub.cli.documents import print_document, to_document
+from client_stub.cli.money import format_money
+from client_stub.cli.running import connect_to_broker, connect_to_provider, runs_async
+from client_stub.cli.settings import Settings, shared_options
+from client_stub.cli.tables import LEFT, RIGHT, format_duration, table
+from client_stub.provider import ProviderClient
+from client_stub.structs import from_struct
+
+_NONE = "–"
+
+
+@click.command("catalog")
+@shared_options(hidden=True)
+@runs_async
+async def catalog(settings: Settings) -> None:
+    """List the services with their packs and prices."""
+    async with connect_to_broker(CatalogClient, settings) as client:
+        services = [service async for service in client.list_services()]
+        offers = [
+            (service, [pack async for pack in client.list_packs(service=service.service)]) for service in services
+        ]
+    if settings.as_json:
+        documents = [
+            {**to_document(service), "packs": [to_document(pack) for pack in packs]} for service, packs in offers
+        ]
+        print_document({"services": documents})
+        return
+    columns = [
+        ("service", LEFT),
+        ("what a credit buys", LEFT),
+        ("trial credits", RIGHT),
+        ("pack", LEFT),
+        ("title", LEFT),
+        ("credits", RIGHT),
+        ("price", RIGHT),
+        ("valid for", RIGHT),
+    ]
+    click.echo(table(columns, (row for service, packs in offers for row in _catalog_rows(service, packs))))
+
+
+@click.command("services")
+@shared_options(hidden=True)
+@runs_async
+async def services(settings: Settings) -> None:
+    """List the services of the provider, and what their input is."""
+    async with connect_to_provider(ProviderClient, settings) as client:
+        response = await client.list_services()
+    if settings.as_json:
+        print_document(to_document(response))
+        return
+    columns = [("service", LEFT), ("title", LEFT), ("what a credit buys", LEFT), ("input", LEFT)]
+    rows = [
+        (service.service, service.title, service.unit_name, _input_options(service)) for service in response.services
+    ]
+    click.echo(table(columns, rows))
+
+
+def _catalog_rows(service: Service, packs: list[Pack]) -> list[tuple[object, ...]]:
+    about_service = (service.service, service.unit_name, service.trial_credits)
+    if not packs:
+        return [(*about_service, _NONE, _NONE, _NONE, _NONE, _NONE)]
+    return [
+        (
+            *about_service,
+            pack.pack_id,
+            pack.title,
+            pack.credits,
+            format_money(pack.price),
+            format_duration(pack.validity) if pack.HasField("validity") else "ever",
+        )
+        for pack in packs
+    ]
+
+
+def _input_options(service: ServedService) -> str:
+    """Return the options of `iap serve` for the service; those in brackets may be left out."""
+    schema: dict[str, Any] = dict(from_struct(service.input_schema))
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict):
+        return "--input JSON"
+    needed = required if isinstance(required, list) else []
+    return " ".join(f"--{name} …" if name in needed else f"[--{name} …]" for name in properties)
