@@ -1,0 +1,31 @@
+"""What becomes of a request."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from google.protobuf.struct_pb2 import Struct
+from iap.broker.v1.broker_pb2 import Balance
+
+from mesh_runtime.call_errors import CallError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The work is done and paid. `output` is None when this process does not have it."""
+
+    output: Struct | None
+    reservation_id: str
+    charged_credits: int
+    balance: Balance
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The request ends with an error. `released_reservation_id` is set when its credits are given back."""
+
+    error: CallError
+    released_reservation_id: str | None = None
+
+
+Outcome: TypeAlias = Served | Refused

@@ -1,0 +1,38 @@
+"""A request that somebody pays for."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+from provider_service.services.service import Json, Service
+
+RequestKey: TypeAlias = tuple[bytes, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaidRequest:
+    """One request to a service and its price in whole credits."""
+
+    request_id: str
+    account_token: str = field(repr=False)
+    service: Service
+    service_input: Mapping[str, Json] = field(repr=False)
+    credits: int
+
+    @cached_property
+    def key(self) -> RequestKey:
+        """What tells it from all other requests: its account, without the token itself, and its id."""
+        return hashlib.sha256(self.account_token.encode()).digest(), self.request_id
+
+    @cached_property
+    def digest(self) -> str:
+        """Stands for the service and its input: equal when both are equal.
+
+        Keyed with the account token, so that who sees it cannot find the input by trying likely ones.
+        """
+        canonical = json.dumps([self.service.name, self.service_input], sort_keys=True, separators=(",", ":"))
+        return hmac.new(self.account_token.encode(), canonical.encode(), "sha256").hexdigest()[:32]

@@ -1,0 +1,160 @@
+"""The calls to the broker around one request: setting credits aside, taking them, giving them back."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, Reservation, ReserveResponse
+
+from client_stub.broker import BrokerClient
+from client_stub.errors import (
+    DeadlineExceededError,
+    IapError,
+    InternalError,
+    ReservationStateError,
+    TemporaryError,
+)
+from mesh_runtime.logs import get_logger
+from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
+from provider_service.charging.budgets import SETTLE_CALL_SECONDS
+from provider_service.charging.paid_request import PaidRequest
+
+Response = TypeVar("Response")
+
+_RELEASE_REASON: Final = "the work was not done"
+_FIRST_DELAY_SECONDS: Final = 0.1
+_LONGEST_DELAY_SECONDS: Final = 5.0
+# After these the call may succeed yet. A bug of the broker is among them: giving up would leave work unpaid, or done
+# again by a retry.
+_UNCONFIRMED: Final = (TemporaryError, DeadlineExceededError, InternalError)
+_logger = get_logger("provider_service.charging")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """A reservation as the broker answered it. `expiry` is a reading of the event loop's clock."""
+
+    reservation: Reservation
+    balance: Balance
+    replayed: bool
+    expiry: float
+
+
+class Payments:
+    """Makes the broker's calls for requests. All calls for one request carry its id, whose scope is the RPC."""
+
+    def __init__(self, broker: BrokerClient) -> None:
+        self._broker = broker
+
+    async def reserve(self, request: PaidRequest, *, timeout_seconds: float) -> Reserved:
+        """Sets the price aside. Raises CallError.
+
+        The broker takes a retry for the same request only if every parameter is the same, so none may depend on
+        the moment: there is no ttl here, and reservations live as long as the service's do by default. The digest
+        makes the broker refuse the id for another input even when this process knows nothing of the first.
+
+        Whether an unanswered call has reserved is unknown. It is not released then, so that a retry can go on.
+        """
+        now = asyncio.get_running_loop().time()
+        try:
+            response = await self._broker.reserve(
+                account_token=request.account_token,
+                credits=request.credits,
+                description=request.service.title,
+                metadata={"request_digest": request.digest},
+                request_id=request.request_id,
+                timeout_seconds=timeout_seconds,
+            )
+        except IapError as error:
+            raise to_call_error(error, rpc="Reserve") from error
+        return Reserved(
+            reservation=response.reservation,
+            balance=response.balance,
+            replayed=response.replayed,
+            expiry=now + _lifetime_seconds(response),
+        )
+
+    async def capture(self, request: PaidRequest, reserved: Reserved) -> CaptureResponse:
+        """Takes what is reserved, repeating the call until the broker confirms it or the reservation has expired.
+
+        Raises CallError when the credits cannot be taken any more.
+        """
+        reservation_id = reserved.reservation.reservation_id
+
+        async def capture_once() -> CaptureResponse:
+            return await self._broker.capture(
+                reservation_id=reservation_id,
+                request_id=request.request_id,
+                timeout_seconds=SETTLE_CALL_SECONDS,
+            )
+
+        try:
+            return await _until_confirmed(capture_once, reserved, rpc="Capture")
+        except IapError as error:
+            log_unpaid_work(error, reservation_id=reservation_id)
+            raise to_call_error(error, rpc="Capture") from error
+
+    async def release(self, request: PaidRequest, reserved: Reserved) -> None:
+        """Gives all back, repeating the call until the broker confirms it or the reservation has expired."""
+        reservation_id = reserved.reservation.reservation_id
+
+        async def release_once() -> None:
+            await self._broker.release(
+                reservation_id=reservation_id,
+                reason=_RELEASE_REASON,
+                request_id=request.request_id,
+                timeout_seconds=SETTLE_CALL_SECONDS,
+            )
+
+        try:
+            await _until_confirmed(release_once, reserved, rpc="Release")
+        except ReservationStateError:
+            # Somebody else or time was quicker: nothing is reserved any more.
+            return
+        except IapError as error:
+            _logger.warning("charging.left_to_expire", reservation_id=reservation_id, reason=error.reason)
+
+    async def read_balance(self, account_token: str, *, timeout_seconds: float) -> Balance:
+        """Returns the balance of an account as it now stands. Raises CallError."""
+        try:
+            response = await self._broker.check_credits(
+                account_token=account_token, credits=1, timeout_seconds=timeout_seconds
+            )
+        except IapError as error:
+            raise to_call_error(error, rpc="CheckCredits") from error
+        return response.balance
+
+
+def _lifetime_seconds(response: ReserveResponse) -> float:
+    """Tells how long a reservation lives from now on, by the broker's clock alone where that is possible."""
+    reservation = response.reservation
+    expire_time = reservation.expire_time.ToDatetime(UTC)
+    start = datetime.now(UTC) if response.replayed else reservation.create_time.ToDatetime(UTC)
+    return (expire_time - start).total_seconds()
+
+
+async def _until_confirmed(call: Callable[[], Awaitable[Response]], reserved: Reserved, *, rpc: str) -> Response:
+    loop = asyncio.get_running_loop()
+    for delay_seconds in _delays_seconds():
+        try:
+            return await call()
+        except _UNCONFIRMED as error:
+            asked_seconds = 0.0 if error.retry_after is None else error.retry_after.total_seconds()
+            wait_seconds = max(delay_seconds, min(asked_seconds, _LONGEST_DELAY_SECONDS))
+            if loop.time() + wait_seconds >= reserved.expiry:
+                raise
+            reservation_id = reserved.reservation.reservation_id
+            _logger.warning("broker.unconfirmed", rpc=rpc, reservation_id=reservation_id, reason=error.reason)
+            await asyncio.sleep(wait_seconds)
+    raise AssertionError("the delays never end")
+
+
+def _delays_seconds() -> Iterator[float]:
+    """Grow up to a limit, for ever, each with a random part so that many callers do not return in step."""
+    longest_seconds = _FIRST_DELAY_SECONDS
+    while True:
+        yield longest_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+        longest_seconds = min(longest_seconds * 2, _LONGEST_DELAY_SECONDS)

@@ -1,0 +1,124 @@
+"""The errors that this provider itself answers with (protos: error_reason.proto)."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import grpc
+from google.rpc import error_details_pb2
+
+from mesh_runtime.call_errors import CallError, invalid_argument, unavailable
+from mesh_runtime.field_rules import FieldViolation
+from provider_service.services.service import InvalidInput, ServiceFailure
+
+DOMAIN: Final = "iap.provider"
+_RETRY_AFTER: Final = timedelta(seconds=1)
+
+
+class ServiceFailed(CallError):
+    """The work failed. gRPC is told not to repeat the call by itself, as its request_id is used up.
+
+    The header is that of https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
+    """
+
+    def to_trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the trailing metadata that carries the status and the request not to retry."""
+        return (*super().to_trailing_metadata(), ("grpc-retry-pushback-ms", b"-1"))
+
+
+def service_not_found(service: str) -> CallError:
+    """Answers a request for a service that this server does not offer."""
+    return CallError(
+        code=grpc.StatusCode.NOT_FOUND,
+        reason="SERVICE_NOT_FOUND",
+        message=f"no such service here: {service}",
+        domain=DOMAIN,
+        metadata={"service": service},
+        details=[error_details_pb2.ResourceInfo(resource_type="service", resource_name=service)],
+    )
+
+
+def invalid_input(error: InvalidInput) -> CallError:
+    """Answers an input that breaks the service's rules."""
+    return invalid_argument(
+        DOMAIN, [FieldViolation(f"input.{violation.field}", violation.description) for violation in error.violations]
+    )
+
+
+def request_id_reused(request_id: str) -> CallError:
+    """Answers a request_id that came with another service or input before."""
+    return CallError(
+        code=grpc.StatusCode.ALREADY_EXISTS,
+        reason="REQUEST_ID_REUSED",
+        message=f"request_id {request_id} was used before with another service or input",
+        domain=DOMAIN,
+        metadata={"request_id": request_id, "rpc": "ServeRequest"},
+    )
+
+
+def service_failed(service: str, failure: ServiceFailure) -> CallError:
+    """Answers when the work could not be done."""
+    code = grpc.StatusCode.UNAVAILABLE if failure.retryable else grpc.StatusCode.FAILED_PRECONDITION
+    return ServiceFailed(
+        code=code,
+        reason="SERVICE_FAILED",
+        message=f"{failure.message}; nothing was charged",
+        domain=DOMAIN,
+        metadata={"service": service},
+    )
+
+
+def out_of_time(service: str) -> CallError:
+    """Answers when the work took longer than the caller's deadline allows."""
+    return ServiceFailed(
+        code=grpc.StatusCode.DEADLINE_EXCEEDED,
+        reason="SERVICE_FAILED",
+        message=f"{service} was not done in time; nothing was charged",
+        domain=DOMAIN,
+        metadata={"service": service},
+    )
+
+
+def account_of_other_service(*, service: str, account_service: str) -> CallError:
+    """Answers when the credits offered are for another service than the one asked for."""
+    return CallError(
+        code=grpc.StatusCode.PERMISSION_DENIED,
+        reason="PERMISSION_DENIED",
+        message=f"the account is for {account_service}, not for {service}",
+        domain=DOMAIN,
+        metadata={"service": service, "account_service": account_service},
+    )
+
+
+def reservation_released(reservation_id: str) -> CallError:
+    """Answers a request_id whose work failed or was given up before."""
+    return CallError(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason="RESERVATION_RELEASED",
+        message="this request failed or was given up before and was not charged; use a new request_id to try again",
+        domain=DOMAIN,
+        metadata={"reservation_id": reservation_id},
+    )
+
+
+def reservation_expired(reservation_id: str, expire_time: datetime) -> CallError:
+    """Answers a request_id whose reservation ran out of time before it was captured; `expire_time` is in UTC."""
+    return CallError(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason="RESERVATION_EXPIRED",
+        message="this request was not finished in time and was not charged; use a new request_id to try again",
+        domain=DOMAIN,
+        metadata={
+            "reservation_id": reservation_id,
+            "expire_time": expire_time.isoformat().replace("+00:00", "Z"),
+        },
+    )
+
+
+def not_settled() -> CallError:
+    """Answers a caller whose time is up before the outcome is known; the same request_id finds it out."""
+    return unavailable(DOMAIN, "no final outcome yet; ask again with the same request_id", _RETRY_AFTER)
+
+
+def broker_unavailable() -> CallError:
+    """Answers while this provider gets no use out of its broker."""
+    return unavailable(DOMAIN, "the credit broker cannot be used at the moment", _RETRY_AFTER)

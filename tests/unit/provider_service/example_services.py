@@ -1,0 +1,60 @@
+"""Services made for tests."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from provider_service.services.service import FieldViolation, InvalidInput, Json, Quote
+
+Work = Callable[[Mapping[str, Json]], Awaitable[Mapping[str, Json]]]
+
+
+async def echo(service_input: Mapping[str, Json]) -> Mapping[str, Json]:
+    return {"echo": service_input["text"]}
+
+
+class ExampleService:
+    """Costs as many credits as its text has characters; does whatever `work` is set to."""
+
+    unit_name = "character"
+
+    def __init__(self, name: str = "echo", work: Work = echo) -> None:
+        self.name = name
+        self.title = f"The {name} service"
+        self.work = work
+        self.requests: list[str] = []
+        self.closed = False
+        self.began = asyncio.Event()
+
+    @property
+    def input_schema(self) -> Mapping[str, Json]:
+        return {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
+
+    def quote(self, service_input: Mapping[str, Json]) -> Quote:
+        text = service_input.get("text")
+        if not isinstance(text, str) or not text:
+            raise InvalidInput([FieldViolation("text", "must be text"), FieldViolation("other", "must be left out")])
+        return Quote(credits=len(text), breakdown={"characters": len(text)})
+
+    async def perform(self, service_input: Mapping[str, Json], *, request_id: str) -> Mapping[str, Json]:
+        self.requests.append(request_id)
+        self.began.set()
+        return await self.work(service_input)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Gate:
+    """Work that waits until a test lets it go on."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def work(self, service_input: Mapping[str, Json]) -> Mapping[str, Json]:
+        try:
+            await self.opened.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return {"echo": service_input["text"]}
