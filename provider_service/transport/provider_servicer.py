@@ -70,7 +70,8 @@ class ProviderServicer(ProviderServiceServicer):
         service_input = from_struct(request.input)
         service, quote = self._price_list.price(request.service, service_input)
         return PaidRequest(
-            request_id=request.request_id,
+            # Hexadecimal digits of either case are the same UUID.
+            request_id=request.request_id.lower(),
             account_token=request.account_token,
             service=service,
             service_input=service_input,

@@ -58,7 +58,7 @@ async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twic
     """Eight callers charge one credit at a time, and repeat a request with its id until it is answered."""
     callers, charges_per_caller, kills = 8, 10, 6
     chance = random.Random(20260123)
-    answers = 0
+    answers, answered = 0, asyncio.Event()
 
     async def until_answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
         nonlocal answers
@@ -69,6 +69,7 @@ async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twic
                 await asyncio.sleep(0.05)
             else:
                 answers += 1
+                answered.set()
                 return answer
 
     async def charge_all(broker: BrokerClient) -> None:
@@ -94,7 +95,8 @@ async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twic
         for _ in range(kills):
             goal = answers + chance.randint(5, 15)
             while answers < goal:
-                await asyncio.sleep(0.001)
+                answered.clear()
+                await answered.wait()
             await asyncio.sleep(chance.uniform(0, 0.01))
             await mesh.broker.kill()
             await mesh.broker.start()

@@ -21,7 +21,7 @@ SERVICE = "test.v1.ExampleService"
 
 async def hold(request: StringValue, _context: Any) -> StringValue:
     """Answer when the file that the request names exists."""
-    while not Path(request.value).exists():  # noqa: ASYNC110, ASYNC240 - only another process can say so
+    while not Path(request.value).exists():  # noqa: ASYNC110 - only another process can say so
         await asyncio.sleep(0.01)
     return request
 
