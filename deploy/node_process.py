@@ -61,6 +61,8 @@ class NodeProcess:
 
     async def start(self) -> None:
         """Start the process and return once it serves. Raises ProcessFailedError, with what the process logged."""
+        if self.running:
+            raise ProcessFailedError(f"{self._command.module} is running already")
         log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
