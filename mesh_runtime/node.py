@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc.aio
-from grpc_reflection.v1alpha import reflection
 
-from mesh_runtime import health
 from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.calls import CallInterceptor
 from mesh_runtime.health import Health
 from mesh_runtime.listening_ports import check_port
 from mesh_runtime.logs import get_logger
+from mesh_runtime.reflection import enable_reflection
 from mesh_runtime.running_calls import RunningCalls
 from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.tls import ServerTls
@@ -78,7 +77,7 @@ class Node:
         )
         self.server = grpc.aio.server(interceptors=[guard, *interceptors], options=_channel_options(options))
         self.health = Health(self.server, service_names)
-        reflection.enable_server_reflection((*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        enable_reflection(self.server, service_names)
 
     async def start(self) -> Address:
         """Bind, serve and turn healthy; return the address with the real port.

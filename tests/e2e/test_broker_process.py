@@ -120,9 +120,16 @@ async def test_health_and_reflection_know_every_service(tmp_path: Path) -> None:
                 answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
             reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
-            requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
-            (answer,) = [answer async for answer in reflection.ServerReflectionInfo(iter(requests))]
-        assert {service.name for service in answer.list_services_response.service} >= set(SERVICES)
+            requests = [
+                reflection_pb2.ServerReflectionRequest(list_services=""),
+                reflection_pb2.ServerReflectionRequest(file_containing_symbol="iap.broker.v1.BrokerService.Reserve"),
+                reflection_pb2.ServerReflectionRequest(file_containing_symbol="iap.broker.v1.BrokerService.Nothing"),
+            ]
+            answers = [answer async for answer in reflection.ServerReflectionInfo(iter(requests))]
+        listed, method, nothing = answers
+        assert {service.name for service in listed.list_services_response.service} >= set(SERVICES)
+        assert method.file_descriptor_response.file_descriptor_proto
+        assert nothing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 async def test_sigterm_ends_with_exit_code_0_and_logs_one_structured_line_a_call(tmp_path: Path) -> None:

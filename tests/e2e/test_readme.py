@@ -1,0 +1,140 @@
+"""What the README shows works as it stands there."""
+
+import asyncio
+import os
+import re
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from client_stub.accounts import AccountClient
+from client_stub.admin import AdminClient
+from client_stub.broker import BrokerClient
+from client_stub.catalog import CatalogClient
+from client_stub.provider import ProviderClient
+from deploy.local_mesh import LocalMesh
+from deploy.node_process import NodeCommand, NodeProcess
+from deploy.seeding import Seeded, buy_pack, seed
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def block(language: str, containing: str) -> str:
+    (found,) = [
+        code for code in re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL) if containing in code
+    ]
+    return str(found)
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[LocalMesh]:
+    async with LocalMesh(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def operator_key(mesh: LocalMesh) -> str:
+    key = await mesh.initialize()
+    assert key is not None
+    await mesh.broker.start()
+    return key
+
+
+@pytest.fixture
+async def seeded(mesh: LocalMesh, operator_key: str) -> Seeded:
+    found = await seed(mesh.broker.address, operator_key=operator_key)
+    await buy_pack(mesh.broker.address, pack_id=found.pack_ids[0], account_token=found.account_token)
+    return found
+
+
+async def run_python(code: str, environment: dict[str, str]) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        code,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+async def test_the_stubs_alone_charge_an_account(mesh: LocalMesh, seeded: Seeded) -> None:
+    output = await run_python(
+        block("python", "BrokerServiceStub"),
+        {
+            "IAP_PROVIDER_KEY": seeded.provider_key,
+            "IAP_BROKER": mesh.broker.address,
+            "IAP_ACCOUNT_TOKEN": seeded.account_token,
+        },
+    )
+    assert output.splitlines() == ["working …", "charged 2, 20 available"]
+
+
+async def test_the_client_charges_what_was_used_and_shows_the_offer(mesh: LocalMesh, seeded: Seeded) -> None:
+    code = block("python", "InsufficientCreditsError").replace('"127.0.0.1:50051"', "address")
+    imports, body = code.split("\n\n", 1)
+    program = (
+        "import asyncio, os\n"
+        f"{imports}\n"
+        "async def main(used_credits):\n"
+        "    address, provider_key, token = (os.environ[name] for name in ('ADDRESS', 'KEY', 'TOKEN'))\n"
+        "    async def work():\n"
+        "        return used_credits\n"
+        f"{textwrap.indent(body, '    ')}\n"
+        "for _ in range(5):\n"
+        "    asyncio.run(main(5))\n"
+    )
+    output = await run_python(
+        program, {"ADDRESS": mesh.broker.address, "KEY": seeded.provider_key, "TOKEN": seeded.account_token}
+    )
+    # 22 credits pay for four times five.
+    assert output.splitlines() == ["3 more credits are needed. ['Small pack', 'Large pack']"]
+    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key) as broker:
+        answer = await broker.check_credits(account_token=seeded.account_token, credits=1)
+    assert (answer.balance.ledger_credits, answer.balance.reserved_credits) == (2, 0)
+
+
+async def test_the_service_sold_is_found_and_charged_for(mesh: LocalMesh, operator_key: str, tmp_path: Path) -> None:
+    package = tmp_path / "site" / "your_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "rot13.py").write_text(block("python", "class Rot13"))
+    metadata = tmp_path / "site" / "your_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: your-package\nVersion: 1.0\n")
+    group, line = re.findall(r'\[project\.entry-points\."(.+?)"\]\n(.+)', block("toml", "entry-points"))[0]
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
+
+    address = mesh.broker.address
+    async with AdminClient.connect(address, key=operator_key) as admin:
+        provider_key = (await admin.register_provider(name="You")).provider_key
+        customer_key = (await admin.register_customer(name="Ada")).customer_key
+    async with CatalogClient.connect(address, key=provider_key) as catalog:
+        await catalog.create_service(service="rot13", title="ROT13", trial_credits=3)
+    async with AccountClient.connect(address, key=customer_key) as accounts:
+        account_token = (await accounts.open_account(service="rot13")).account_token
+
+    provider = NodeProcess(
+        NodeCommand(
+            module="provider_service",
+            arguments=("--broker", address, "--services", "rot13"),
+            environment={"IAP_PROVIDER_KEY": provider_key, "PYTHONPATH": str(tmp_path / "site")},
+        ),
+        log_path=tmp_path / "rot13.log",
+    )
+    await provider.start()
+    try:
+        async with ProviderClient.connect(provider.address) as client:
+            served = await client.serve(
+                service="rot13", input={"text": "Uryyb" + " " * 1000}, account_token=account_token
+            )
+    finally:
+        assert await provider.stop() == 0
+    assert str(served.output["text"]).startswith("Hello")
+    assert (served.charged_credits, served.balance.available_credits) == (2, 1)
