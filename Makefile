@@ -16,7 +16,7 @@ help:  ## Show the targets
 
 setup: $(VENV)/.installed  ## Install the project and its tools into .venv
 
-demo: setup  ## Show the whole path: buy a pack, use a service, see the books (about 15 s)
+demo: setup  ## Show the whole path: buy a pack, use a service, see the books (a few seconds)
 	@$(BIN)/python -m deploy.demo
 
 run: setup  ## Start a broker and a provider, seeded, and print lines to paste
