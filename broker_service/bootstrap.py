@@ -103,7 +103,7 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         on_halt=stop_serving,
     )
     directory = Directory(database, clock, shards=shards)
-    reader = LedgerReader(database, clock, shards=shards)
+    reader = LedgerReader(database, committer, shards=shards)
     gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
     server = node.server
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)

@@ -135,7 +135,7 @@ def unimplemented(domain: str, method: str) -> CallError:
         reason="UNIMPLEMENTED",
         message=_shorten(f"The method {method} is not implemented here."),
         domain=domain,
-        metadata={"method": _shorten(method)},
+        metadata={"rpc": _shorten(method.rpartition("/")[2])},
     )
 
 

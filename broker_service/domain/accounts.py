@@ -1,4 +1,4 @@
-"""OpenAccount."""
+"""Opening accounts, and bringing them up to date."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.commands import OpenAccount
 from broker_service.domain.entries import EntryDraft, write_entries
-from broker_service.domain.errors import RequestIdReused, ServiceRetired
+from broker_service.domain.errors import AccountNotFound, RequestIdReused, ServiceRetired
 from broker_service.domain.identities import derived_suffix
 from broker_service.domain.records import (
     DEFAULT_PRIORITY,
@@ -27,6 +27,13 @@ class AccountResult:
 
     account: Account
     replayed: bool = False
+
+
+def decide_settle(book: Book) -> tuple[Changes, AccountResult]:
+    """Changes nothing: what was due has been written down before any command of the batch was decided."""
+    if book.account is None:
+        raise AccountNotFound(account_id=book.account_id)
+    return Changes(), AccountResult(book.account)
 
 
 def decide_open_account(book: Book, command: OpenAccount, now: datetime) -> tuple[Changes, AccountResult]:

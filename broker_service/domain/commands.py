@@ -153,7 +153,14 @@ class ResolvePayment:
         return fingerprint(self.purchase_id, self.succeeded)
 
 
-Command = Reserve | Capture | Release | OpenAccount | StartPurchase | ResolvePayment
+@dataclass(frozen=True)
+class Settle:
+    """Writes down what time alone has done to an account. Needs no id: what is written is no longer due."""
+
+    account_id: str
+
+
+Command = Settle | Reserve | Capture | Release | OpenAccount | StartPurchase | ResolvePayment
 
 
 def whole_microseconds(span: timedelta | None) -> int | None:

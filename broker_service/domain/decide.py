@@ -14,6 +14,7 @@ from broker_service.domain.commands import (
     Release,
     Reserve,
     ResolvePayment,
+    Settle,
     StartPurchase,
 )
 from broker_service.domain.errors import Refusal
@@ -59,9 +60,13 @@ def decide_batch(books: Mapping[str, Book], commands: Sequence[Command], now: da
     return Verdict(tuple(outcomes), tuple(written), now)
 
 
-def decide(book: Book, command: Command, now: datetime) -> tuple[Changes, Result]:
+def decide(  # noqa: PLR0911 - one case for each command
+    book: Book, command: Command, now: datetime
+) -> tuple[Changes, Result]:
     """Decides one command; returns what it changes and its result. Raises a Refusal, which changes nothing."""
     match command:
+        case Settle():
+            return accounts.decide_settle(book)
         case Reserve():
             return reservations.decide_reserve(book, command, now)
         case Capture():

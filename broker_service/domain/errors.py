@@ -62,7 +62,7 @@ class ServiceNotFound(NotFound):
 
 
 class PackNotFound(NotFound):
-    """No such pack, or, for who would archive it, another provider's."""
+    """No such pack."""
 
     reason, resource, key = "PACK_NOT_FOUND", "pack", "pack_id"
     template = "no such pack: {pack_id}"

@@ -53,6 +53,24 @@ def payable_to(provider_id: str) -> str:
     return f"provider_payable:{provider_id}"
 
 
+def sale_of(purchase: Purchase) -> JournalEntry:
+    """Returns the movement of money that a paid purchase is."""
+    if purchase.pay_time is None:
+        raise InvariantError(f"purchase {purchase.purchase_id} is paid without a time")
+    currency = purchase.currency
+    return JournalEntry(
+        journal_entry_id=f"sale:{purchase.purchase_id}",
+        kind="SALE",
+        purchase_id=purchase.purchase_id,
+        time=purchase.pay_time,
+        postings=(
+            Posting(GATEWAY_CLEARING, currency, purchase.price_minor_units),
+            Posting(payable_to(purchase.provider_id), currency, -purchase.provider_share_minor_units),
+            Posting(COMMISSION, currency, -purchase.commission_minor_units),
+        ),
+    )
+
+
 def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> tuple[Changes, PurchaseResult]:
     """Freezes the pack's terms and the commission in a pending purchase."""
     account, pack = book.account, command.pack
@@ -127,8 +145,6 @@ def _refuse_unless_on_sale(account: Account, command: StartPurchase) -> None:
 
 def _pay(account: Account, purchase: Purchase, now: datetime) -> Changes:
     """Puts the grant on the account and the money into the journal."""
-    if purchase.pay_time is None:
-        raise InvariantError(f"purchase {purchase.purchase_id} is paid without a time")
     account, entries = write_entries(
         account,
         now,
@@ -152,15 +168,6 @@ def _pay(account: Account, purchase: Purchase, now: datetime) -> Changes:
         purchase_id=purchase.purchase_id,
         create_time=now,
     )
-    sale = JournalEntry(
-        journal_entry_id=f"sale:{purchase.purchase_id}",
-        kind="SALE",
-        purchase_id=purchase.purchase_id,
-        time=now,
-        postings=(
-            Posting(GATEWAY_CLEARING, purchase.currency, purchase.price_minor_units),
-            Posting(payable_to(purchase.provider_id), purchase.currency, -purchase.provider_share_minor_units),
-            Posting(COMMISSION, purchase.currency, -purchase.commission_minor_units),
-        ),
+    return Changes(
+        account=account, grants=(grant,), entries=entries, purchases=(purchase,), journal_entries=(sale_of(purchase),)
     )
-    return Changes(account=account, grants=(grant,), entries=entries, purchases=(purchase,), journal_entries=(sale,))

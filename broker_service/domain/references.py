@@ -10,6 +10,7 @@ from broker_service.domain.commands import (
     Release,
     Reserve,
     ResolvePayment,
+    Settle,
     StartPurchase,
 )
 
@@ -31,6 +32,8 @@ def references_of(commands: Iterable[Command]) -> References:
     for command in commands:
         references.accounts.add(command.account_id)
         match command:
+            case Settle():
+                pass
             case Reserve():
                 references.reservations.add(command.reservation_id)
             case Capture() | Release():

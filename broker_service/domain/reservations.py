@@ -56,13 +56,14 @@ def decide_reserve(book: Book, command: Reserve, now: datetime) -> tuple[Changes
         if first.fingerprint != command.fingerprint:
             raise RequestIdReused(request_id=command.request_id, rpc="Reserve")
         return Changes(), ReservationResult(first, account.balance, replayed=True)
+    # A field rule, but one that may change between tries; so a replay comes first.
+    ttl = command.ttl or command.default_ttl
+    if ttl > command.max_ttl:
+        raise InvalidField(field="ttl", description=f"must be at most the service's max_ttl, {command.max_ttl}")
     if command.provider_suspended:
         raise ProviderSuspended(provider_id=command.provider_id)
     if account.state is AccountState.SUSPENDED:
         raise AccountSuspended(account_id=account.account_id)
-    ttl = command.ttl or command.default_ttl
-    if ttl > command.max_ttl:
-        raise InvalidField(field="ttl", description=f"must be at most the service's max_ttl, {command.max_ttl}")
     if command.credits > account.balance.available_credits:
         raise InsufficientCredits(
             service=account.service,

@@ -19,6 +19,7 @@ class ShortCache(Generic[CachedKey, Value]):
         self._max_age_seconds = max_age_seconds
         self._max_values = max_values
         self._values: OrderedDict[CachedKey, tuple[float, Value]] = OrderedDict()
+        self._times_forgotten = 0
 
     async def get(self, key: CachedKey, load: Callable[[], Awaitable[Value]]) -> Value:
         """Returns the value kept, or loads it; what loading raises passes through and is not kept."""
@@ -26,9 +27,10 @@ class ShortCache(Generic[CachedKey, Value]):
         if kept is not None and time.monotonic() - kept[0] < self._max_age_seconds:
             self._values.move_to_end(key)
             return kept[1]
-        loaded_at = time.monotonic()
+        loaded_at, times_forgotten = time.monotonic(), self._times_forgotten
         value = await load()
-        if value is not None:
+        # What was loaded before something was forgotten may be what was to be forgotten.
+        if value is not None and times_forgotten == self._times_forgotten:
             self._values[key] = (loaded_at, value)
             self._values.move_to_end(key)
             if len(self._values) > self._max_values:
@@ -37,4 +39,5 @@ class ShortCache(Generic[CachedKey, Value]):
 
     def forget(self, key: CachedKey) -> None:
         """Drops a value that has just been changed."""
+        self._times_forgotten += 1
         self._values.pop(key, None)

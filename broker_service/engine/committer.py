@@ -6,9 +6,10 @@ at once.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -17,13 +18,11 @@ from broker_service.domain.decide import Result, Verdict, decide_batch
 from broker_service.domain.errors import InvariantError, Refusal
 from broker_service.domain.identities import shard_of
 from broker_service.domain.references import references_of
-from broker_service.engine.clock import Clock
-from broker_service.storage.database import Database, StorageConflictError, StorageError
+from broker_service.engine.clock import Clock, ShardClock
+from broker_service.engine.writing import write_with_retries
+from broker_service.storage.database import Database, StorageError
 from broker_service.storage.ledger import load_books, write_changes
 from mesh_runtime.logs import get_logger
-
-_BATCH_TRIES = 5
-_RETRY_SECONDS = 0.02
 
 logger = get_logger(__name__)
 
@@ -65,7 +64,8 @@ class Committer:
         on_halt: Callable[[], None] = lambda: None,
     ) -> None:
         self._lanes = [
-            _Lane(shard_id, database, clock, limits or CommitterLimits(), on_halt) for shard_id in range(shards)
+            _Lane(shard_id, database, ShardClock(clock), limits or CommitterLimits(), on_halt)
+            for shard_id in range(shards)
         ]
 
     async def execute(self, command: Command) -> Result:
@@ -75,7 +75,15 @@ class Committer:
         failed; the same command, run again, settles it. A caller that is cancelled while the command still waits
         takes it out of the queue undone; one that is cancelled later does not stop it.
         """
-        return await self._lanes[shard_of(command.account_id, len(self._lanes))].execute(command)
+        return await self._lane_of(command.account_id).execute(command)
+
+    def now(self, account_id: str) -> datetime:
+        """Returns the present instant in an account's shard, the same for those who read and those who write."""
+        return self._lane_of(account_id).clock.now()
+
+    def halt(self, account_id: str) -> None:
+        """Stops the lane of an account whose books were found to contradict themselves; turns health NOT_SERVING."""
+        self._lane_of(account_id).halt()
 
     @property
     def counts(self) -> LaneCounts:
@@ -90,27 +98,27 @@ class Committer:
         for lane in self._lanes:
             await lane.drain()
 
+    def _lane_of(self, account_id: str) -> "_Lane":
+        return self._lanes[shard_of(account_id, len(self._lanes))]
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    command: Command
-    answer: asyncio.Future[Result]
+
+Answer = asyncio.Future[Result]
 
 
 class _Lane:
     """Commits the commands of one shard, batch by batch, in the order of their arrival."""
 
     def __init__(
-        self, shard_id: int, database: Database, clock: Clock, limits: CommitterLimits, on_halt: Callable[[], None]
+        self, shard_id: int, database: Database, clock: ShardClock, limits: CommitterLimits, on_halt: Callable[[], None]
     ) -> None:
         self.counts = LaneCounts()
+        self.clock = clock
         self._shard_id = shard_id
         self._database = database
-        self._clock = clock
         self._limits = limits
         self._on_halt = on_halt
-        self._latest = clock()
-        self._queue: deque[_Waiting] = deque()
+        # By answer, so that a caller who leaves takes its command along.
+        self._queue: OrderedDict[Answer, Command] = OrderedDict()
         self._committing: asyncio.Task[None] | None = None
         self._halted = False
 
@@ -119,11 +127,24 @@ class _Lane:
             raise HaltedError
         if len(self._queue) >= self._limits.queue_commands:
             raise OverloadedError
-        waiting = _Waiting(command, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._queue[answer] = command
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
-        return await waiting.answer
+        try:
+            return await answer
+        finally:
+            self._queue.pop(answer, None)
+
+    def halt(self) -> None:
+        """Commits nothing any more: wrong money is worse than no service."""
+        if self._halted:
+            return
+        self._halted = True
+        waiting = list(self._queue)
+        self._queue.clear()
+        _answer_all(waiting, HaltedError())
+        self._on_halt()
 
     async def drain(self) -> None:
         if self._committing is not None:
@@ -137,24 +158,21 @@ class _Lane:
         finally:
             self._committing = None
 
-    def _take_batch(self) -> list[_Waiting]:
-        """Takes what waits, up to the limit; a command whose caller has gone is dropped undone."""
-        batch: list[_Waiting] = []
-        while self._queue and len(batch) < self._limits.batch_commands:
-            waiting = self._queue.popleft()
-            if not waiting.answer.done():
-                batch.append(waiting)
-        return batch
+    def _take_batch(self) -> dict[Answer, Command]:
+        """Takes what waits, up to the limit."""
+        size = min(len(self._queue), self._limits.batch_commands)
+        return dict(self._queue.popitem(last=False) for _ in range(size))
 
-    async def _commit_batch(self, batch: list[_Waiting]) -> None:
-        if not batch or self._halted:
+    async def _commit_batch(self, batch: dict[Answer, Command]) -> None:
+        if self._halted:
             _answer_all(batch, HaltedError())
             return
         try:
-            verdict = await self._run([waiting.command for waiting in batch])
+            verdict = await self._run(list(batch.values()))
         except InvariantError:
             logger.exception("ledger.invariant_broken", shard_id=self._shard_id)
-            self._halt(batch)
+            self.halt()
+            _answer_all(batch, HaltedError())
         except StorageError as error:
             logger.warning("ledger.batch_failed", shard_id=self._shard_id, cause=str(error), commands=len(batch))
             _answer_all(batch, error)
@@ -164,64 +182,47 @@ class _Lane:
         else:
             self.counts.commands += len(batch)
             self.counts.commits += 1
-            for waiting, outcome in zip(batch, verdict.outcomes, strict=True):
-                _answer(waiting, outcome)
+            for answer, outcome in zip(batch, verdict.outcomes, strict=True):
+                _answer(answer, outcome)
 
     async def _run(self, commands: list[Command]) -> Verdict:
         """Decides and writes a batch in one transaction.
 
         Again, if other writers were in the way: that is safe even where the first try did commit, since every
-        command is idempotent by its own identity. Time never runs backwards within the lane.
+        command is idempotent by its own identity.
         """
         references = references_of(commands)
 
         def work(connection: Connection) -> Verdict:
-            now = max(self._clock(), self._latest)
+            now = self.clock.now()
             books, loaded = load_books(connection, self._shard_id, references, now)
             verdict = decide_batch(books, commands, now)
             write_changes(connection, self._shard_id, verdict.changes, loaded)
             return verdict
 
-        attempt = 1
-        while True:
-            try:
-                verdict = await self._database.write(work)
-            except StorageConflictError:
-                if attempt == _BATCH_TRIES:
-                    raise
-                await asyncio.sleep(_RETRY_SECONDS * attempt)
-                attempt += 1
-            else:
-                self._latest = verdict.now
-                return verdict
+        verdict = await write_with_retries(self._database, work)
+        self.clock.observe(verdict.now)
+        return verdict
 
-    async def _isolate(self, batch: list[_Waiting], error: Exception) -> None:
+    async def _isolate(self, batch: dict[Answer, Command], error: Exception) -> None:
         """Commits the commands of a batch that crashed one by one, so that a bug met by one harms no other."""
         if len(batch) == 1:
             _answer_all(batch, error)
             return
-        for waiting in batch:
-            await self._commit_batch([waiting])
-
-    def _halt(self, batch: list[_Waiting]) -> None:
-        """Commits nothing any more: wrong money is worse than no service."""
-        self._halted = True
-        waiting = [*batch, *self._queue]
-        self._queue.clear()
-        _answer_all(waiting, HaltedError())
-        self._on_halt()
+        for answer, command in batch.items():
+            await self._commit_batch({answer: command})
 
 
-def _answer(waiting: _Waiting, outcome: Result | Refusal) -> None:
-    if waiting.answer.done():
+def _answer(answer: Answer, outcome: Result | Refusal) -> None:
+    if answer.done():
         return
     if isinstance(outcome, Refusal):
-        waiting.answer.set_exception(outcome)
+        answer.set_exception(outcome)
     else:
-        waiting.answer.set_result(outcome)
+        answer.set_result(outcome)
 
 
-def _answer_all(batch: list[_Waiting], error: Exception) -> None:
-    for waiting in batch:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+def _answer_all(answers: Iterable[Answer], error: Exception) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_exception(error)

@@ -30,6 +30,7 @@ from broker_service.domain.records import Account
 from broker_service.engine.cache import ShortCache
 from broker_service.engine.clock import Clock
 from broker_service.engine.secrets import KEY_PREFIXES, SecretSource, random_secret, secret_hash
+from broker_service.engine.writing import write_with_retries
 from broker_service.storage import directory as rows
 from broker_service.storage.database import Database
 from broker_service.storage.ledger_queries import account_by_id
@@ -118,7 +119,7 @@ class Directory:
             create_time=self._clock(),
         )
         key, secret = self._new_key(Role.PROVIDER, provider.provider_id)
-        provider, replayed = await self._database.write(
+        provider, replayed = await self._write(
             lambda connection: rows.add_provider(connection, provider, key, request_id)
         )
         return provider, "" if replayed else secret
@@ -133,7 +134,7 @@ class Directory:
             create_time=self._clock(),
         )
         key, secret = self._new_key(Role.CUSTOMER, customer.customer_id)
-        customer, replayed = await self._database.write(
+        customer, replayed = await self._write(
             lambda connection: rows.add_customer(connection, customer, key, request_id)
         )
         return customer, "" if replayed else secret
@@ -183,7 +184,7 @@ class Directory:
             ),
             create_time=self._clock(),
         )
-        return await self._database.write(lambda connection: rows.add_service(connection, wanted, request_id))
+        return await self._write(lambda connection: rows.add_service(connection, wanted, request_id))
 
     async def update_service(self, service: str, changes: dict[str, object]) -> Service:
         """Changes fields of a service by their names in the contract; returns it as it then stands.
@@ -198,7 +199,7 @@ class Directory:
             rows.replace_service(connection, changed)
             return changed
 
-        changed = await self._database.write(work)
+        changed = await self._write(work)
         self._services.forget(service)
         return changed
 
@@ -226,11 +227,11 @@ class Directory:
             fingerprint=fingerprint(service.service, title, pack_credits, currency, price_minor_units, _text(validity)),
             create_time=self._clock(),
         )
-        return await self._database.write(lambda connection: rows.add_pack(connection, wanted, request_id))
+        return await self._write(lambda connection: rows.add_pack(connection, wanted, request_id))
 
     async def archive_pack(self, pack_id: str) -> Pack:
         """Takes a pack off sale. Raises PackNotFound."""
-        return await self._database.write(lambda connection: rows.archive_pack(connection, pack_id))
+        return await self._write(lambda connection: rows.archive_pack(connection, pack_id))
 
     async def service(self, service: str) -> Service:
         """Returns a service. Raises ServiceNotFound."""
@@ -256,6 +257,9 @@ class Directory:
 
     async def _read(self, work: Callable[[Connection], Found]) -> Found:
         return await self._database.read(work)
+
+    async def _write(self, work: Callable[[Connection], Found]) -> Found:
+        return await write_with_retries(self._database, work)
 
 
 def new_key(role: Role, owner_id: str, now: datetime, new_secret: SecretSource = random_secret) -> tuple[Key, str]:

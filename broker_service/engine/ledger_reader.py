@@ -1,52 +1,76 @@
 """Reading accounts as they are now, beside the committer."""
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from broker_service.domain.book import Book
+from broker_service.domain.commands import Settle
+from broker_service.domain.errors import InvariantError
 from broker_service.domain.identities import shard_of
 from broker_service.domain.records import Entry, Reservation
-from broker_service.engine.clock import Clock
+from broker_service.engine.committer import Committer, HaltedError
 from broker_service.storage import ledger_queries
 from broker_service.storage.database import Database
 from broker_service.storage.ledger_queries import EntrySelection, ReservationSelection
+from mesh_runtime.logs import get_logger
+
+Found = TypeVar("Found")
+
+logger = get_logger(__name__)
 
 
 class LedgerReader:
-    """Reads books, reservations and statements; everything answered before is seen."""
+    """Reads books, reservations and statements; everything answered before is seen.
 
-    def __init__(self, database: Database, clock: Clock, *, shards: int = 1) -> None:
+    Its time is the committer's. Books that contradict themselves halt the committer, and raise HaltedError.
+    """
+
+    def __init__(self, database: Database, committer: Committer, *, shards: int = 1) -> None:
         self._database = database
-        self._clock = clock
+        self._committer = committer
         self._shards = shards
-
-    def now(self) -> datetime:
-        """Returns the present instant."""
-        return self._clock()
 
     async def book(self, account_id: str) -> Book:
         """Returns an account with its grants. Raises AccountNotFound."""
-        shard_id, now = shard_of(account_id, self._shards), self._clock()
-        return await self._database.read(
-            lambda connection: ledger_queries.book_of(connection, shard_id, account_id, now)
-        )
+        return await self._read(account_id, ledger_queries.book_of)
 
     async def reservation(self, account_id: str, reservation_id: str) -> Reservation:
         """Returns a reservation. Raises ReservationNotFound."""
-        shard_id, now = shard_of(account_id, self._shards), self._clock()
-        return await self._database.read(
-            lambda connection: ledger_queries.reservation_by_id(connection, shard_id, account_id, reservation_id, now)
+        return await self._read(
+            account_id,
+            lambda connection, shard_id, account, now: ledger_queries.reservation_by_id(
+                connection, shard_id, account, reservation_id, now
+            ),
         )
 
     async def reservations(self, account_id: str, selection: ReservationSelection) -> list[Reservation]:
         """Returns an account's reservations, newest first."""
-        shard_id, now = shard_of(account_id, self._shards), self._clock()
-        return await self._database.read(
-            lambda connection: ledger_queries.reservations_of(connection, shard_id, account_id, selection, now)
+        return await self._read(
+            account_id,
+            lambda connection, shard_id, account, now: ledger_queries.reservations_of(
+                connection, shard_id, account, selection, now
+            ),
         )
 
     async def entries(self, account_id: str, selection: EntrySelection) -> list[Entry]:
-        """Returns lines of an account's statement, oldest first."""
-        shard_id = shard_of(account_id, self._shards)
-        return await self._database.read(
-            lambda connection: ledger_queries.entries_of(connection, shard_id, account_id, selection)
+        """Returns lines of an account's statement, oldest first; what has expired by now is written down before."""
+        if await self._read(account_id, ledger_queries.has_unwritten_expiry):
+            await self._committer.execute(Settle(account_id))
+        return await self._read(
+            account_id,
+            lambda connection, shard_id, account, _now: ledger_queries.entries_of(
+                connection, shard_id, account, selection
+            ),
         )
+
+    async def _read(self, account_id: str, query: Callable[[Connection, int, str, datetime], Found]) -> Found:
+        shard_id, now = shard_of(account_id, self._shards), self._committer.now(account_id)
+        try:
+            return await self._database.read(lambda connection: query(connection, shard_id, account_id, now))
+        except InvariantError as error:
+            logger.exception("ledger.invariant_broken", shard_id=shard_id)
+            self._committer.halt(account_id)
+            raise HaltedError from error

@@ -6,13 +6,15 @@ from the rows it is made of.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
-from broker_service.domain.records import ReservationState
+from broker_service.domain.records import Counterpart, EntryKind, ReservationState
 from broker_service.storage import tables
+from broker_service.storage.audit_money import money_differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,26 @@ class _Sums:
     capture_entries: int = 0
 
 
+_COUNTERPARTS = {
+    EntryKind.PURCHASE: Counterpart.ISSUED,
+    EntryKind.TRIAL: Counterpart.ISSUED,
+    EntryKind.PROMOTIONAL: Counterpart.ISSUED,
+    EntryKind.CAPTURE: Counterpart.REDEEMED,
+    EntryKind.REFUND: Counterpart.REDEEMED,
+    EntryKind.EXPIRY: Counterpart.EXPIRED,
+    EntryKind.PURCHASE_REFUND: Counterpart.REFUNDED_PURCHASE,
+}
+
+
 def audit(connection: Connection) -> Audit:
     """Checks every account and the money journal."""
     sums: dict[str, _Sums] = defaultdict(_Sums)
+    captured_by_entries: dict[str, int] = defaultdict(int)
     violations = [
-        *_sum_entries(connection, sums),
-        *_sum_grants_and_reservations(connection, sums),
+        *_sum_entries(connection, sums, captured_by_entries),
+        *_sum_reservations_and_grants(connection, sums, captured_by_entries),
         *_check_accounts(connection, sums),
-        *_check_journal(connection),
+        *(Violation("", rule, description) for rule, description in money_differences(connection)),
     ]
     accounts = tables.accounts
     count, ledger, reserved = connection.execute(
@@ -77,50 +91,45 @@ def audit(connection: Connection) -> Audit:
     )
 
 
-def _sum_entries(connection: Connection, sums: dict[str, _Sums]) -> Iterator[Violation]:
+def _sum_entries(
+    connection: Connection, sums: dict[str, _Sums], captured_by_entries: dict[str, int]
+) -> Iterator[Violation]:
     """Follows each account's entries: sequences have no gaps, and each running total is the sum so far."""
     entries = tables.entries
     statement = select(entries).order_by(entries.c.shard_id, entries.c.account_id, entries.c.sequence)
-    for row in connection.execution_options(yield_per=1_000).execute(statement):
+    for row in _stream(connection, statement):
         found = sums[row.account_id]
         found.entry_credits += row.credits
         found.entry_count += 1
-        if row.kind == "CAPTURE":
+        if row.kind == EntryKind.CAPTURE.value:
             found.capture_entries -= row.credits
-        if row.sequence != found.last_sequence + 1:
-            yield Violation(
-                row.account_id, "SEQUENCE_GAPLESS", f"entry {row.sequence} follows entry {found.last_sequence}"
-            )
-        if row.ledger_credits_after != found.entry_credits:
-            yield Violation(
-                row.account_id,
-                "RUNNING_TOTAL",
-                f"entry {row.sequence} leaves {row.ledger_credits_after} credits, the entries sum to "
-                f"{found.entry_credits}",
-            )
+            captured_by_entries[row.reservation_id] -= row.credits
+        for rule, stored, expected in (
+            ("SEQUENCE_GAPLESS", row.sequence, found.last_sequence + 1),
+            ("RUNNING_TOTAL", row.ledger_credits_after, found.entry_credits),
+            ("COUNTERPART_OF_KIND", row.counterpart, _COUNTERPARTS[EntryKind(row.kind)].value),
+        ):
+            if stored != expected:
+                yield Violation(row.account_id, rule, f"entry {row.sequence}: {stored} is stored, expected {expected}")
         found.last_sequence = row.sequence
 
 
-def _sum_grants_and_reservations(connection: Connection, sums: dict[str, _Sums]) -> Iterator[Violation]:
-    """Compares what each grant holds in reserve with the open reservations' parts of it."""
+def _sum_reservations_and_grants(
+    connection: Connection, sums: dict[str, _Sums], captured_by_entries: dict[str, int]
+) -> Iterator[Violation]:
+    """Checks each reservation by itself, and what each grant holds in reserve against the open reservations."""
     reserved_of_grant: dict[tuple[str, str], int] = defaultdict(int)
-    reservations, grants = tables.reservations, tables.grants
-    for row in connection.execution_options(yield_per=1_000).execute(select(reservations)):
+    for row in _stream(connection, select(tables.reservations)):
         found = sums[row.account_id]
-        found.reservation_captured += row.captured_credits
+        allocations = json.loads(row.allocations)
         open_credits = row.reserved_credits - row.captured_credits - row.released_credits
-        if row.state != ReservationState.ACTIVE.value:
-            if open_credits:
-                yield Violation(
-                    row.account_id,
-                    "RESOLVED_ONCE",
-                    f"reservation {row.reservation_id} is {row.state} and still holds {open_credits} credits",
-                )
-            continue
-        found.reservation_open += open_credits
-        for grant_id, reserved_credits, captured_credits in json.loads(row.allocations):
-            reserved_of_grant[row.account_id, grant_id] += reserved_credits - captured_credits
-    for row in connection.execution_options(yield_per=1_000).execute(select(grants)):
+        found.reservation_captured += row.captured_credits
+        yield from _check_reservation(row, allocations, open_credits, captured_by_entries.get(row.reservation_id, 0))
+        if row.state == ReservationState.ACTIVE.value:
+            found.reservation_open += open_credits
+            for grant_id, reserved_credits, captured_credits in allocations:
+                reserved_of_grant[row.account_id, grant_id] += reserved_credits - captured_credits
+    for row in _stream(connection, select(tables.grants)):
         found = sums[row.account_id]
         found.grant_remaining += row.remaining_credits
         found.grant_reserved += row.reserved_credits
@@ -138,10 +147,25 @@ def _sum_grants_and_reservations(connection: Connection, sums: dict[str, _Sums])
             )
 
 
+def _check_reservation(
+    row: Row[Any], allocations: list[tuple[str, int, int]], open_credits: int, captured_by_entries: int
+) -> Iterator[Violation]:
+    resolved = row.state != ReservationState.ACTIVE.value
+    for rule, stored, expected in (
+        ("RESERVED_IS_SUM_OF_ALLOCATIONS", row.reserved_credits, sum(part[1] for part in allocations)),
+        ("CAPTURED_IS_SUM_OF_ALLOCATIONS", row.captured_credits, sum(part[2] for part in allocations)),
+        ("CAPTURED_IS_SUM_OF_ENTRIES", row.captured_credits, captured_by_entries),
+        ("RESOLVED_ONCE", open_credits, 0 if resolved else open_credits),
+    ):
+        if stored != expected:
+            description = f"reservation {row.reservation_id}, {row.state}: {stored} is stored, expected {expected}"
+            yield Violation(row.account_id, rule, description)
+
+
 def _check_accounts(connection: Connection, sums: dict[str, _Sums]) -> Iterator[Violation]:
     """Compares each account's own figures with its entries, grants and reservations."""
     seen = set()
-    for row in connection.execution_options(yield_per=1_000).execute(select(tables.accounts)):
+    for row in _stream(connection, select(tables.accounts)):
         seen.add(row.account_id)
         found = sums[row.account_id]
         for rule, stored, summed in (
@@ -158,28 +182,6 @@ def _check_accounts(connection: Connection, sums: dict[str, _Sums]) -> Iterator[
         yield Violation(account_id, "ACCOUNT_EXISTS", "rows name an account that does not exist")
 
 
-def _check_journal(connection: Connection) -> Iterator[Violation]:
-    """Sums the money postings: zero in each currency, entry by entry."""
-    postings = tables.journal_postings
-    total = func.sum(postings.c.amount_minor_units)
-    statement = (
-        select(postings.c.journal_entry_id, postings.c.currency, total)
-        .group_by(postings.c.journal_entry_id, postings.c.currency)
-        .having(total != 0)
-    )
-    for journal_entry_id, currency, amount in connection.execute(statement):
-        yield Violation("", "JOURNAL_SUMS_TO_ZERO", f"{journal_entry_id} sums to {amount} minor units of {currency}")
-    paid = {
-        row.purchase_id: row
-        for row in connection.execute(select(tables.purchases).where(tables.purchases.c.state == "PAID"))
-    }
-    granted = {
-        row.purchase_id: row.credits
-        for row in connection.execute(select(tables.grants).where(tables.grants.c.purchase_id.is_not(None)))
-    }
-    for purchase_id in paid.keys() | granted.keys():
-        bought = paid[purchase_id].credits if purchase_id in paid else 0
-        if granted.get(purchase_id, 0) != bought:
-            yield Violation(
-                "", "PURCHASE_IS_GRANTED", f"{purchase_id} paid for {bought}, granted {granted.get(purchase_id, 0)}"
-            )
+def _stream(connection: Connection, statement: Select[Any]) -> Iterable[Row[Any]]:
+    """Returns the rows of a statement without holding them all at once."""
+    return connection.execution_options(yield_per=1_000).execute(statement)

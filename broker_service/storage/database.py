@@ -17,11 +17,15 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 
+from broker_service.domain.errors import InvariantError
+
 Outcome = TypeVar("Outcome")
 Work = Callable[[Connection], Outcome]
 
 _READER_THREADS = 2
-_BUSY_TIMEOUT_SECONDS = 5.0
+# Waited for in each try; a conflict is tried several times.
+_BUSY_TIMEOUT_SECONDS = 1.0
+_DUPLICATE_ROW = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")
 
 
 class StorageError(Exception):
@@ -46,7 +50,8 @@ class Database(Protocol):
     async def write(self, work: Work[Outcome]) -> Outcome:
         """Runs `work` in one transaction and returns its outcome once that is durable.
 
-        Raises StorageConflictError or StorageUnavailableError; what `work` itself raises rolls back and passes through.
+        Raises StorageConflictError or StorageUnavailableError, and InvariantError if the schema forbids what was
+        written. What `work` itself raises rolls back and passes through.
         """
         ...
 
@@ -176,9 +181,14 @@ def _sqlite_engine(url: str, *, begin: str) -> Engine:
     return engine
 
 
-def _storage_error(error: DBAPIError) -> StorageError:
+def _storage_error(error: DBAPIError) -> StorageError | InvariantError:
     cause = _cause(error)
-    if isinstance(error, IntegrityError) or (isinstance(error, OperationalError) and "locked" in cause):
+    if isinstance(error, IntegrityError):
+        # Two writers may make the same row; a row that breaks a CHECK is wrong whoever writes it.
+        if getattr(error.orig, "sqlite_errorname", "") in _DUPLICATE_ROW:
+            return StorageConflictError(cause)
+        return InvariantError(cause)
+    if isinstance(error, OperationalError) and "locked" in cause:
         return StorageConflictError(cause)
     return StorageUnavailableError(cause)
 

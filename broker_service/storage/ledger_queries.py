@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
-from broker_service.domain.book import Book
+from broker_service.domain.book import Book, latest_time
 from broker_service.domain.errors import AccountNotFound, ReservationNotFound
 from broker_service.domain.expiry import expire
 from broker_service.domain.records import Account, Entry, Reservation, ReservationState
@@ -39,13 +39,23 @@ class ReservationSelection:
 
 
 def book_of(connection: Connection, shard_id: int, account_id: str, now: datetime) -> Book:
-    """Returns an account's book as of now. Raises AccountNotFound."""
+    """Returns an account's book as of now. Raises AccountNotFound, InvariantError."""
     books, _ = load_books(connection, shard_id, References(accounts={account_id}), now)
     book = books[account_id]
     if book.account is None:
         raise AccountNotFound(account_id=account_id)
-    expire(book, max(now, book.account.update_time))
+    book.check()
+    expire(book, latest_time([book], now))
     return book
+
+
+def has_unwritten_expiry(connection: Connection, shard_id: int, account_id: str, now: datetime) -> bool:
+    """Tells whether time has taken credits off an account since its last entry. Raises AccountNotFound."""
+    books, _ = load_books(connection, shard_id, References(accounts={account_id}), now)
+    book = books[account_id]
+    if book.account is None:
+        raise AccountNotFound(account_id=account_id)
+    return any(changes.entries for changes in expire(book, latest_time([book], now)))
 
 
 def account_by_id(connection: Connection, shard_id: int, account_id: str) -> Account | None:

@@ -70,7 +70,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self, request: account_pb2.GetBalanceRequest, caller: Caller
     ) -> account_pb2.GetBalanceResponse:
         """See the contract."""
-        owner = await self.gate.account(request, caller)
+        owner = await self.gate.readable_account(request, caller)
         book = await self._reader.book(owner.account_id)
         account = book.account or owner
         grants = sorted((grant for grant in book.grants.values() if grant.remaining_credits > 0), key=order_of_use)
@@ -85,7 +85,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self, request: account_pb2.ListEntriesRequest, caller: Caller
     ) -> account_pb2.ListEntriesResponse:
         """See the contract."""
-        account = await self.gate.account(request, caller)
+        account = await self.gate.readable_account(request, caller)
         start_time = from_timestamp(request.start_time, "start_time") if request.HasField("start_time") else None
         end_time = from_timestamp(request.end_time, "end_time") if request.HasField("end_time") else None
         scope = ("ListEntries", account.account_id, str(start_time), str(end_time))

@@ -71,9 +71,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     @rpc()
     async def ListPacks(self, request: catalog_pb2.ListPacksRequest, _caller: Caller) -> catalog_pb2.ListPacksResponse:
         """See the contract."""
-        service = await self._directory.service(request.service)
-        scope = ("ListPacks", service.service)
+        scope = ("ListPacks", request.service)
         cursor = cursor_of(request.page_token, (int, str), *scope)
+        service = await self._directory.service(request.service)
         limit = page_size(request.page_size)
         after = (0, "") if cursor is None else (cursor[0], cursor[1])
         found = await self._directory.packs_after(service.service, after, limit + 1)
@@ -106,16 +106,15 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.UpdateServiceRequest, caller: Caller
     ) -> catalog_pb2.UpdateServiceResponse:
         """See the contract."""
-        await self._own_service(request.service.service, caller)
         paths = set(request.update_mask.paths)
         if not paths:
             raise InvalidField(field="update_mask", description="must name at least one field")
         if unknown := paths - _CHANGEABLE.keys():
             raise InvalidField(field="update_mask", description=f"{min(unknown)} cannot be changed")
         self._check_values(request.service, paths)
-        service = await self._directory.update_service(
-            request.service.service, {path: _CHANGEABLE[path](request.service) for path in paths}
-        )
+        values = {path: _CHANGEABLE[path](request.service) for path in paths}
+        own = await self._own_service(request.service.service, caller)
+        service = await self._directory.update_service(own.service, values)
         return catalog_pb2.UpdateServiceResponse(service=render_service(service))
 
     @rpc(Role.PROVIDER)

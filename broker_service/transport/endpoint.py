@@ -45,9 +45,9 @@ class Caller:
     role: Role | None
     owner_id: str
 
-    def owns(self, role: Role, owner_id: str) -> bool:
-        """Whether the key is this owner's, or an operator's, who may see everything."""
-        return (self.role, self.owner_id) == (role, owner_id) or self.role is Role.OPERATOR
+    def is_customer(self, customer_id: str) -> bool:
+        """Whether the key is this customer's."""
+        return (self.role, self.owner_id) == (Role.CUSTOMER, customer_id)
 
 
 NOBODY = Caller(None, "")
@@ -67,7 +67,7 @@ class Gate:
         Raises CallError: CREDENTIALS_MISSING, CREDENTIALS_INVALID, INVALID_ARGUMENT, PERMISSION_DENIED.
         """
         caller = await self._caller(context)
-        if roles and caller.role is None:
+        if caller.role is None and (roles or _names_account_by_id(request)):
             raise credentials_missing()
         violations = self._rules.violations(request)
         if violations:
@@ -76,18 +76,26 @@ class Gate:
             raise permission_denied(_KEY_NAMES[roles[0]])
         return caller
 
-    async def account(self, request: Any, caller: Caller) -> Account:
-        """Returns the account that a request's oneof `account` names.
-
-        Raises AccountNotFound, or CallError if it is named by id and the key is not its customer's.
-        """
+    async def account(self, request: Any) -> Account:
+        """Returns the account that a request's oneof `account` names. Raises AccountNotFound."""
         if request.WhichOneof("account") == "account_token":
             return await self._directory.account_of_token(request.account_token)
-        if caller.role is None:
-            raise credentials_missing()
-        account = await self._directory.account(request.account_id)
-        if not caller.owns(Role.CUSTOMER, account.customer_id):
+        return await self._directory.account(request.account_id)
+
+    def check_customer(self, request: Any, account: Account, caller: Caller, *, or_operator: bool = False) -> None:
+        """Raises CallError unless the caller may act for the account's customer.
+
+        The token does, when the request names the account by it; else it takes the customer's key, or an operator's
+        where that is enough.
+        """
+        by_token = request.WhichOneof("account") == "account_token"
+        if not (by_token or caller.is_customer(account.customer_id) or (or_operator and caller.role is Role.OPERATOR)):
             raise permission_denied("key of the account's customer")
+
+    async def readable_account(self, request: Any, caller: Caller) -> Account:
+        """Returns the account that a request names for reading; operators may read all. Raises as the two above."""
+        account = await self.account(request)
+        self.check_customer(request, account, caller, or_operator=True)
         return account
 
     def check(self, message: Message, within: str) -> None:
@@ -124,6 +132,10 @@ class Gate:
                 raise credentials_invalid()
             return Caller(key.role, key.owner_id)
         return NOBODY
+
+
+def _names_account_by_id(request: Message) -> bool:
+    return "account" in request.DESCRIPTOR.oneofs_by_name and request.WhichOneof("account") == "account_id"
 
 
 class Gated(Protocol):

@@ -10,6 +10,8 @@ from broker_service.domain.fingerprints import Parameter, fingerprint
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
+# Beyond any sequence, number of credits or microsecond (of the year 2255) that is in a token of ours.
+_MAX_CURSOR = 2**53
 
 Cursor = list[Any]
 
@@ -36,8 +38,15 @@ def cursor_of(token: str, types: tuple[type, ...], *scope: Parameter) -> Cursor 
         request_fingerprint, cursor = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
     except (ValueError, TypeError, binascii.Error) as error:
         raise InvalidField(field="page_token", description="must be a token of the page before") from error
-    if not isinstance(cursor, list) or tuple(map(type, cursor)) != types:
+    if not isinstance(cursor, list) or tuple(map(type, cursor)) != types or not all(map(_is_storable, cursor)):
         raise InvalidField(field="page_token", description="must be a token of the page before")
     if request_fingerprint != fingerprint(*scope):
         raise InvalidField(field="page_token", description="must go with the other fields of the page before")
     return cursor
+
+
+def _is_storable(part: int | str) -> bool:
+    """Tells a part that a database can be asked about from one that somebody made up."""
+    if isinstance(part, int):
+        return 0 <= part <= _MAX_CURSOR
+    return "\0" not in part and part.isprintable()

@@ -29,8 +29,9 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
         self, request: purchase_pb2.CreatePurchaseRequest, caller: Caller
     ) -> purchase_pb2.CreatePurchaseResponse:
         """See the contract."""
-        account = await self.gate.account(request, caller)
+        account = await self.gate.account(request)
         pack = await self._directory.pack(request.pack_id)
+        self.gate.check_customer(request, account, caller)
         result = await self._execute(
             commands.StartPurchase(
                 request_id=request.request_id.lower(),

@@ -22,6 +22,9 @@ from broker_service.domain.records import (
 from broker_service.transport.money import to_money
 from broker_service.transport.times import to_duration, to_timestamp
 
+# Error details travel as metadata, of which callers take 8 KiB in all; what does not fit is left out.
+_MAX_OFFER_BYTES = 2_500
+
 RESERVATION_STATES = {
     ReservationState.ACTIVE: broker_pb2.RESERVATION_STATE_ACTIVE,
     ReservationState.CAPTURED: broker_pb2.RESERVATION_STATE_CAPTURED,
@@ -90,15 +93,23 @@ def render_balance(balance: Balance) -> broker_pb2.Balance:
 
 
 def render_offer(error: InsufficientCredits, packs: Sequence[Pack], purchase_url: str) -> broker_pb2.Offer:
-    """Renders what a customer can buy to go on; `{service}` in the URL becomes the service's name."""
+    """Renders what a customer can buy to go on: the first packs, as many as fit into an error's details.
+
+    `{service}` in the URL becomes the service's name.
+    """
     missing_credits = error.missing_credits
-    return broker_pb2.Offer(
+    offer = broker_pb2.Offer(
         service=error.service,
         missing_credits=missing_credits,
-        packs=[render_pack(pack) for pack in packs],
         purchase_url=purchase_url.replace("{service}", error.service),
         message=f"{missing_credits} more {'credit is' if missing_credits == 1 else 'credits are'} needed.",
     )
+    for pack in packs:
+        rendered = render_pack(pack)
+        if offer.ByteSize() + rendered.ByteSize() > _MAX_OFFER_BYTES:
+            break
+        offer.packs.append(rendered)
+    return offer
 
 
 def render_account(account: Account) -> account_pb2.Account:

@@ -153,7 +153,7 @@ async def test_an_unknown_method_is_unimplemented_for_every_kind_of_caller() -> 
             _, raw_both = await stream_failure(caller.both_streams("Nothing"))
     for error in (unary_error, request_stream_error, seen(raw), seen(raw_both)):
         assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
-        assert dict(error.info.metadata) == {"method": path("Nothing")}
+        assert dict(error.info.metadata) == {"rpc": "Nothing"}
     assert not bugs_logged(logs)
 
 

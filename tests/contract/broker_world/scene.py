@@ -1,0 +1,110 @@
+"""One valid request for every RPC that is built, so that tests can spoil one thing at a time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.type.money_pb2 import Money
+from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2
+
+from tests.contract.broker_world.refusals import Refusal, refusal_of
+from tests.contract.broker_world.world import Account, Amounts, World, new_id, new_name
+
+PROVIDER_RPCS = (
+    "Reserve",
+    "Capture",
+    "Release",
+    "CheckCredits",
+    "GetReservation",
+    "ListReservations",
+    "CreateService",
+    "UpdateService",
+    "CreatePack",
+    "ArchivePack",
+)
+CUSTOMER_RPCS = ("OpenAccount",)
+OPERATOR_RPCS = ("RegisterProvider", "RegisterCustomer")
+ACCOUNT_RPCS = ("GetBalance", "ListEntries", "CreatePurchase")
+OPEN_RPCS = ("ListServices", "GetService", "ListPacks", "CompleteSandboxPayment")
+BUILT_RPCS = PROVIDER_RPCS + CUSTOMER_RPCS + OPERATOR_RPCS + ACCOUNT_RPCS + OPEN_RPCS
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An account with an active reservation, a pack on sale and a pending purchase of it."""
+
+    world: World
+    account: Account
+    reservation_id: str
+    pack_id: str
+    purchase_id: str
+
+    def key(self, rpc: str) -> str:
+        """Returns the key that an RPC needs; the empty string if it needs none."""
+        if rpc in PROVIDER_RPCS:
+            return self.world.provider.key
+        if rpc in CUSTOMER_RPCS:
+            return self.account.customer.key
+        return self.world.running.operator_key if rpc in OPERATOR_RPCS else ""
+
+    def request(self, rpc: str) -> Any:
+        """Returns a new request that the RPC accepts."""
+        return _REQUESTS[rpc](self)
+
+    async def refused(self, rpc: str, request: Message, key: str | None = None) -> Refusal:
+        """Calls an RPC that must refuse; returns why, having made sure that no credits have moved."""
+        before = await self.credits()
+        method = self.world.stubs.method(rpc)
+        refusal = await refusal_of(self.world.call(method, request, self.key(rpc) if key is None else key))
+        assert await self.credits() == before
+        return refusal
+
+    async def credits(self) -> tuple[Amounts, Message]:
+        return await self.world.balance(self.account), await self.world.reservation(self.reservation_id)
+
+
+async def new_scene(world: World) -> Scene:
+    account = await world.new_account()
+    reservation_id = await world.reserved(account, 5)
+    pack = await world.new_pack(account.service)
+    purchase = await world.purchase(account, pack.pack_id)
+    return Scene(world, account, reservation_id, pack.pack_id, purchase.purchase_id)
+
+
+_REQUESTS: dict[str, Any] = {
+    "Reserve": lambda it: broker_pb2.ReserveRequest(request_id=new_id(), account_token=it.account.token, credits=1),
+    "Capture": lambda it: broker_pb2.CaptureRequest(request_id=new_id(), reservation_id=it.reservation_id),
+    "Release": lambda it: broker_pb2.ReleaseRequest(request_id=new_id(), reservation_id=it.reservation_id),
+    "CheckCredits": lambda it: broker_pb2.CheckCreditsRequest(account_token=it.account.token, credits=1),
+    "GetReservation": lambda it: broker_pb2.GetReservationRequest(reservation_id=it.reservation_id),
+    "ListReservations": lambda it: broker_pb2.ListReservationsRequest(account_token=it.account.token),
+    "CreateService": lambda _: catalog_pb2.CreateServiceRequest(
+        request_id=new_id(), service=new_name(), title="Service"
+    ),
+    "UpdateService": lambda it: catalog_pb2.UpdateServiceRequest(
+        service=catalog_pb2.Service(service=it.account.service, title="Service"), update_mask=FieldMask(paths=["title"])
+    ),
+    "CreatePack": lambda it: catalog_pb2.CreatePackRequest(
+        request_id=new_id(),
+        service=it.account.service,
+        title="Pack",
+        credits=1,
+        price=Money(currency_code="EUR", units=1),
+    ),
+    "ArchivePack": lambda it: catalog_pb2.ArchivePackRequest(pack_id=it.pack_id),
+    "OpenAccount": lambda it: account_pb2.OpenAccountRequest(request_id=new_id(), service=it.account.service),
+    "RegisterProvider": lambda _: admin_pb2.RegisterProviderRequest(request_id=new_id(), name="Provider"),
+    "RegisterCustomer": lambda _: admin_pb2.RegisterCustomerRequest(request_id=new_id(), name="Customer"),
+    "GetBalance": lambda it: account_pb2.GetBalanceRequest(account_token=it.account.token),
+    "ListEntries": lambda it: account_pb2.ListEntriesRequest(account_token=it.account.token),
+    "CreatePurchase": lambda it: purchase_pb2.CreatePurchaseRequest(
+        request_id=new_id(), pack_id=it.pack_id, account_token=it.account.token
+    ),
+    "ListServices": lambda _: catalog_pb2.ListServicesRequest(),
+    "GetService": lambda it: catalog_pb2.GetServiceRequest(service=it.account.service),
+    "ListPacks": lambda it: catalog_pb2.ListPacksRequest(service=it.account.service),
+    "CompleteSandboxPayment": lambda it: purchase_pb2.CompleteSandboxPaymentRequest(
+        request_id=new_id(), purchase_id=it.purchase_id, outcome=purchase_pb2.SANDBOX_OUTCOME_SUCCEEDED
+    ),
+}
