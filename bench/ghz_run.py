@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,11 @@ _ACCOUNT_TOKEN: Final = "ACCOUNT_TOKEN"  # noqa: S105 - stands in the configurat
 _PROVIDER_KEY: Final = "PROVIDER_KEY"
 # For connecting, for calls that are in flight at the end, and for writing the report.
 _SPARE_SECONDS: Final = 60.0
-_NANOSECONDS_PER_MILLISECOND: Final = 1e6
-_NANOSECONDS_PER_SECOND: Final = 1e9
+# Lines of ghz's summary.
+_COUNT: Final = re.compile(r"^ *Count:\s+(\d+)$", re.MULTILINE)
+_STATUS: Final = re.compile(r"^ *\[(\w+)\]\s+(\d+) responses? *$", re.MULTILINE)
+_ERROR: Final = re.compile(r"^ *\[(\d+)\]\s+(.+)$", re.MULTILINE)
+_ERRORS_HEADING: Final = "Error distribution:"
 _OK: Final = "OK"
 
 
@@ -48,34 +52,27 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What ghz measured."""
+    """What ghz measured; `summary` is its own text."""
 
     name: str
+    summary: str
     count: int
-    seconds: float
-    requests_per_second: float
-    average_milliseconds: float
-    slowest_milliseconds: float
-    percentiles_milliseconds: Mapping[int, float]
     count_by_status: Mapping[str, int]
     count_by_error: Mapping[str, int]
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read ghz's JSON report."""
+    def from_summary(cls, name: str, summary: str) -> Self:
+        """Read the counts in ghz's summary. Raises GhzFailedError if it has none."""
+        count = _COUNT.search(summary)
+        if count is None:
+            raise GhzFailedError(f"{name}: ghz gave no summary: {summary}")
+        statuses, _, errors = summary.partition(_ERRORS_HEADING)
         return cls(
-            name=document["name"],
-            count=document["count"],
-            seconds=document["total"] / _NANOSECONDS_PER_SECOND,
-            requests_per_second=document["rps"],
-            average_milliseconds=document["average"] / _NANOSECONDS_PER_MILLISECOND,
-            slowest_milliseconds=document["slowest"] / _NANOSECONDS_PER_MILLISECOND,
-            percentiles_milliseconds={
-                it["percentage"]: it["latency"] / _NANOSECONDS_PER_MILLISECOND
-                for it in document["latencyDistribution"] or []
-            },
-            count_by_status=document["statusCodeDistribution"] or {},
-            count_by_error=document["errorDistribution"] or {},
+            name=name,
+            summary=summary,
+            count=int(count[1]),
+            count_by_status={status: int(number) for status, number in _STATUS.findall(statuses)},
+            count_by_error={error: int(number) for number, error in _ERROR.findall(errors)},
         )
 
     @property
@@ -91,26 +88,6 @@ class Report:
         if not failed and self.ok_count != self.count:
             failed = [f"{self.name}: only {self.ok_count} of {self.count} requests were answered OK"]
         return failed
-
-    def summary(self) -> str:
-        """Return the figures for a person."""
-        percentiles = [f"{name} % {value:.1f}" for name, value in self.percentiles_milliseconds.items()]
-        latencies = [
-            f"average {self.average_milliseconds:.1f}",
-            *percentiles,
-            f"slowest {self.slowest_milliseconds:.1f}",
-        ]
-        statuses = [f"{status} {number}" for status, number in self.count_by_status.items()]
-        errors = [f"  error         {number} times {error}" for error, number in self.count_by_error.items()]
-        lines = [
-            self.name,
-            f"  requests      {self.count} in {self.seconds:.2f} s",
-            f"  requests/s    {self.requests_per_second:.1f}",
-            f"  latency (ms)  {', '.join(latencies)}",
-            f"  status codes  {', '.join(statuses)}",
-            *errors,
-        ]
-        return "\n".join(lines)
 
 
 def write_protoset(path: Path) -> None:
@@ -148,29 +125,29 @@ def load_configuration(file_name: str, *, host: str, credentials: Credentials, l
 
 async def run_ghz(ghz: Path, configuration: Mapping[str, Any], *, directory: Path, load: Load) -> Report:
     """Run ghz with a configuration, by way of a file in `directory`. Raises GhzFailedError."""
-    path, report_path, protoset_path = (directory / f"ghz.{kind}" for kind in ("json", "report.json", "protoset"))
-    report_path.unlink(missing_ok=True)
+    path, protoset_path = directory / "ghz.json", directory / "ghz.protoset"
     write_protoset(protoset_path)
     path.touch(mode=0o600)
     path.write_text(json.dumps({**configuration, "protoset": str(protoset_path)}), encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
-        *(ghz, "--config", path, "--format", "json", "--output", report_path),
+        *(ghz, "--config", path, "--format", "summary"),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,
         start_new_session=True,
     )
+    name = configuration["name"]
     try:
         async with asyncio.timeout(load.duration_seconds + _SPARE_SECONDS):
             output, errors = await process.communicate()
     except TimeoutError:
-        raise GhzFailedError(f"{configuration['name']}: ghz did not come to an end") from None
+        raise GhzFailedError(f"{name}: ghz did not come to an end") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
         path.unlink()
-    if not report_path.exists():
+    if process.returncode != 0:
         said = (errors or output).decode(errors="replace").strip()
-        raise GhzFailedError(f"{configuration['name']}: ghz failed: {said}")
-    return Report.from_document(json.loads(report_path.read_text(encoding="utf-8")))
+        raise GhzFailedError(f"{name}: ghz failed: {said}")
+    return Report.from_summary(name, output.decode().strip())

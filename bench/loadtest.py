@@ -127,7 +127,7 @@ async def _send(ghz: Path, mesh: LocalMesh, load: Load) -> Outcome:
     async def send(file_name: str, host: str) -> tuple[Report, dict[str, Any]]:
         configuration = load_configuration(file_name, host=host, credentials=credentials, load=load)
         report = await run_ghz(ghz, configuration, directory=mesh.directory, load=load)
-        print(f"\n{report.summary()}", flush=True)
+        print(f"\n{report.summary}", flush=True)
         return report, configuration["data"]
 
     _print_setting(load)

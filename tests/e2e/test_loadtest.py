@@ -30,22 +30,21 @@ def run_loadtest(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 
 def report(ok_count: int, **errors: int) -> Report:
-    return Report(
-        name="Call",
-        count=ok_count + sum(errors.values()),
-        seconds=1.0,
-        requests_per_second=1.0,
-        average_milliseconds=1.0,
-        slowest_milliseconds=1.0,
-        percentiles_milliseconds={},
-        count_by_status={"OK": ok_count} if ok_count else {},
-        count_by_error=errors,
-    )
+    """What ghz says of this many requests, in its own words."""
+    statuses = [f"  [OK]            {ok_count} responses"] if ok_count else []
+    failures = [f"  [{number}]   {error}" for error, number in errors.items()]
+    lines = [
+        "Summary:",
+        "  Name:\t\tCall",
+        f"  Count:\t{ok_count + sum(errors.values())}",
+        "Status code distribution:",
+        *statuses,
+        *(f"  [Unavailable]   {number} responses" for number in errors.values()),
+        *(["Error distribution:", *failures] if failures else []),
+    ]
+    return Report.from_summary("Call", "\n".join(lines))
 
 
-BOOKS = Books(
-    accounts_checked=1, entries_checked=4, ledger_credits=94, reserved_credits=5, captured_credits=6, violations=()
-)
 OUTCOME = Outcome(reserve=report(5), serve_request=report(3), reserved_credits_each=1, charged_credits_each=2)
 
 
