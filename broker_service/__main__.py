@@ -72,7 +72,9 @@ def init(database: str, as_json: bool) -> None:
 @_setting("--tls-certificate", type=click.Path(path_type=Path), help="PEM file with the certificate chain.")
 @_setting("--tls-key", type=click.Path(path_type=Path), help="PEM file with the private key.")
 @_setting("--insecure", is_flag=True, help="Allow plaintext on other addresses than loopback.")
-@_setting("--drain-seconds", type=click.FloatRange(0), default=10.0, help="How long running calls may take at the end.")
+@_setting(
+    "--drain-seconds", type=click.IntRange(0, 3_600), default=10, help="How long running calls may take at the end."
+)
 @_setting("--queue-commands", type=click.IntRange(1), default=10_000, help="Commands that may wait for a commit.")
 @_setting("--batch-commands", type=click.IntRange(1, 5_000), default=512, help="Commands in one commit at most.")
 @_setting("--max-concurrent-calls", type=click.IntRange(1), help="More are refused as OVERLOADED.")

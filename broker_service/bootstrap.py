@@ -26,7 +26,13 @@ from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.settings import BrokerSettings
-from broker_service.storage.database import Database, DatabaseUnusableError, create_database, open_database
+from broker_service.storage.database import (
+    Database,
+    DatabaseUnusableError,
+    StorageError,
+    create_database,
+    open_database,
+)
 from broker_service.storage.schema import create_schema, shards_of
 from broker_service.transport.accounts import AccountServicer
 from broker_service.transport.admin import AdminServicer
@@ -35,11 +41,15 @@ from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
 from broker_service.transport.purchases import PurchaseServicer
+from mesh_runtime.addresses import Address
 from mesh_runtime.field_rules import FieldRules
-from mesh_runtime.node import Node, NodeOptions, serve_until_signal
+from mesh_runtime.logs import get_logger
+from mesh_runtime.node import Node, NodeOptions, print_listening, serve_until_signal
 from mesh_runtime.pending_tasks import PendingTasks
 from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.tls import ServerTls
+
+logger = get_logger(__name__)
 
 _SERVICES = [
     module.DESCRIPTOR.services_by_name[name]
@@ -86,7 +96,7 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     try:
         database = open_database(settings.database)
         shards = await database.read(shards_of)
-    except DatabaseUnusableError as error:
+    except StorageError as error:
         raise StartupError(str(error)) from error
     node = Node(_node_options(settings), domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
     tasks = PendingTasks()
@@ -122,7 +132,13 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
 async def serve(settings: BrokerSettings) -> None:
     """Serves until a signal comes, then drains. Raises StartupError."""
     broker = await build_broker(settings)
-    await serve_until_signal(broker.node, after_stop=broker.close)
+    await serve_until_signal(broker.node, after_stop=broker.close, announce=_announce)
+
+
+def _announce(address: Address) -> None:
+    print_listening(address)
+    # The only gateway there is: whoever has an account can put credits on it without paying.
+    logger.warning("payments.sandbox")
 
 
 def _node_options(settings: BrokerSettings) -> NodeOptions:

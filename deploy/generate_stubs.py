@@ -72,6 +72,7 @@ def generate(target: Path) -> None:
     # `buf` stays a namespace package: other distributions may bring parts of it.
     for directory in {path.parent for path in (target / "iap").rglob("*")}:
         (directory / "__init__.py").touch()
+    (target / "iap" / "py.typed").touch()
 
 
 def run_protoc(*arguments: str) -> None:

@@ -13,7 +13,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from mesh_runtime import deadlines
-from mesh_runtime.call_errors import CallError, internal, invalid_argument, overloaded, unimplemented
+from mesh_runtime.call_errors import CallError, internal, invalid_argument, overloaded, unavailable, unimplemented
 from mesh_runtime.field_rules import FieldViolation
 from mesh_runtime.logs import get_logger
 from mesh_runtime.running_calls import RunningCalls
@@ -23,6 +23,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behavior: TypeAlias = Callable[[Any, Any], Any]
 
+_STOPPING_RETRY_AFTER: Final = timedelta(seconds=1)
 _OVERLOADED_RETRY_AFTER: Final = timedelta(milliseconds=200)
 _UNDECODABLE: Final = FieldViolation(field="", description="The request is not a message of this method's type.")
 _INFRASTRUCTURE_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
@@ -167,6 +168,8 @@ class _CallGuard:
         deadlines.start_deadline(context.time_remaining())
         if self._is_infrastructure:
             return
+        if self._running_calls.refusing:
+            raise unavailable(self._domain, "This server is stopping.", _STOPPING_RETRY_AFTER)
         if self._max_concurrent_calls is not None and len(self._running_calls) >= self._max_concurrent_calls:
             raise overloaded(self._domain, "This server is busy with other calls.", _OVERLOADED_RETRY_AFTER)
         self._running_calls.add(context)

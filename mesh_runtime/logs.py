@@ -1,10 +1,11 @@
 """Structured logging to standard error: one event name plus fields per line."""
 
+import contextlib
 import json
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -34,7 +35,8 @@ def configure_logging(level: str, style: str) -> None:
     structlog.configure(
         processors=[*shared, *rendering, _encode],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        # It writes and flushes, and asks nothing else of a file.
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _ForgivingFile(sys.stderr.buffer))),
         cache_logger_on_first_use=True,
     )
     _route_library_logging(level, shared, rendering)
@@ -43,6 +45,21 @@ def configure_logging(level: str, style: str) -> None:
 def get_logger(name: str) -> FilteringBoundLogger:
     """Return the logger of a module; it may be made before logging is configured, and used after."""
     return cast("FilteringBoundLogger", structlog.get_logger(source=name))
+
+
+class _ForgivingFile:
+    """A file where a line that cannot be written is lost: a full disk must not break what the line tells of."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def _json_rendering() -> list[Processor]:

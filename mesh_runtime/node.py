@@ -23,6 +23,7 @@ from mesh_runtime.tls import ServerTls
 # Calls count as over when none has run or begun for this long: gRPC may have accepted one that no handler has
 # seen yet, and clients need a moment to learn that health has turned.
 _QUIET_SECONDS: Final = 0.25
+_REFUSING_SECONDS: Final = 0.3
 # A health watcher that takes no bytes holds up its own news; draining does not wait for it any longer.
 _HEALTH_NEWS_SECONDS: Final = 1.0
 _logger = get_logger("mesh_runtime.node")
@@ -100,12 +101,15 @@ class Node:
     async def stop(self) -> None:
         """Turn NOT_SERVING, let running calls finish for at most `drain_seconds`, cancel the rest and close.
 
-        A call that arrives in the very moment of closing is answered CANCELLED by gRPC, and has not begun.
         Does nothing on a node that was not started or has stopped.
         """
         end = time.monotonic() + self._options.drain_seconds
         await self.announce_end()
         await self._wait_until_quiet(min(self._options.announce_seconds, self._options.drain_seconds))
+        # From here on new calls are UNAVAILABLE. Callers learn that, and back off, before the socket shuts: what
+        # arrives in that very moment gRPC answers with CANCELLED.
+        self._running_calls.refusing = True
+        await self._wait_until_quiet(min(_REFUSING_SECONDS, max(end - time.monotonic(), 0.0)))
         remaining_seconds = max(end - time.monotonic(), 0.0)
         # Closes the listening socket and tells clients to connect elsewhere. It would also wait for those that
         # watch our health, who may stay for ever; hence the second stop.

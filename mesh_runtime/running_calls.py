@@ -7,12 +7,16 @@ import grpc.aio
 
 
 class RunningCalls:
-    """Counts calls until their status has been sent; health checks and reflection are not among them."""
+    """Counts calls until their status has been sent; health checks and reflection are not among them.
+
+    `refusing`: the server is stopping and takes no new ones.
+    """
 
     def __init__(self) -> None:
         self._count = 0
         self._begun = 0
         self._became_idle = asyncio.Event()
+        self.refusing = False
 
     def __len__(self) -> int:
         return self._count

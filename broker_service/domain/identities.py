@@ -6,11 +6,13 @@ account, so they are unique in its shard and neighbours in an index; and an acco
 """
 
 import hashlib
+import re
 from base64 import b32encode
 from zlib import crc32
 
 _DIGEST_BYTES = 15
-_SUFFIX_LENGTH = _DIGEST_BYTES * 8 // 5
+# Of what belongs to an account: kind, account, and what it is by itself.
+_WITHIN_ACCOUNT = re.compile(r"([a-z]{3})_([a-z2-7]{24})_[a-z2-7]{24}")
 
 
 def derived_suffix(*scope: str) -> str:
@@ -36,10 +38,8 @@ def purchase_id_for(account_id: str, request_id: str) -> str:
 
 def account_id_within(identity: str, prefix: str) -> str | None:
     """Returns the account that a reservation's (`rsv`) or purchase's (`pur`) id carries; None if it is no such id."""
-    parts = identity.split("_")
-    if len(parts) != 3 or parts[0] != prefix or len(parts[1]) != _SUFFIX_LENGTH:  # noqa: PLR2004 - prefix, account, own
-        return None
-    return f"acc_{parts[1]}"
+    parsed = _WITHIN_ACCOUNT.fullmatch(identity)
+    return f"acc_{parsed[2]}" if parsed is not None and parsed[1] == prefix else None
 
 
 def operation_id_for(account_id: str, rpc: str, request_id: str) -> str:

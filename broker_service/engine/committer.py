@@ -10,17 +10,30 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import overload
 
 from sqlalchemy import Connection
 
-from broker_service.domain.commands import Command
+from broker_service.domain.accounts import AccountResult
+from broker_service.domain.commands import (
+    Capture,
+    Command,
+    OpenAccount,
+    Release,
+    Reserve,
+    ResolvePayment,
+    Settle,
+    StartPurchase,
+)
 from broker_service.domain.decide import Result, Verdict, decide_batch
 from broker_service.domain.errors import InvariantError, Refusal
 from broker_service.domain.identities import shard_of
+from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.references import references_of
+from broker_service.domain.reservations import ReservationResult
 from broker_service.engine.clock import Clock, ShardClock
 from broker_service.engine.writing import write_with_retries
-from broker_service.storage.database import Database, StorageError
+from broker_service.storage.database import Database, DuplicateRowError, StorageError
 from broker_service.storage.ledger import load_books, write_changes
 from mesh_runtime.logs import get_logger
 
@@ -67,6 +80,13 @@ class Committer:
             _Lane(shard_id, database, ShardClock(clock), limits or CommitterLimits(), on_halt)
             for shard_id in range(shards)
         ]
+
+    @overload
+    async def execute(self, command: Reserve | Capture | Release) -> ReservationResult: ...
+    @overload
+    async def execute(self, command: OpenAccount | Settle) -> AccountResult: ...
+    @overload
+    async def execute(self, command: StartPurchase | ResolvePayment) -> PurchaseResult: ...
 
     async def execute(self, command: Command) -> Result:
         """Returns a command's result once it is durable.
@@ -161,24 +181,33 @@ class _Lane:
     def _take_batch(self) -> dict[Answer, Command]:
         """Takes what waits, up to the limit."""
         size = min(len(self._queue), self._limits.batch_commands)
-        return dict(self._queue.popitem(last=False) for _ in range(size))
+        taken = (self._queue.popitem(last=False) for _ in range(size))
+        # A caller may have left and not run since, to take its command out.
+        return {answer: command for answer, command in taken if not answer.done()}
 
     async def _commit_batch(self, batch: dict[Answer, Command]) -> None:
-        if self._halted:
+        if not batch or self._halted:
             _answer_all(batch, HaltedError())
             return
         try:
             verdict = await self._run(list(batch.values()))
         except InvariantError:
-            logger.exception("ledger.invariant_broken", shard_id=self._shard_id)
-            self.halt()
-            _answer_all(batch, HaltedError())
+            self._stop(batch)
+        except DuplicateRowError:
+            # No race, or trying again would have shown the other's row: it contradicts what the books say is new.
+            if len(batch) == 1:
+                self._stop(batch)
+            else:
+                await self._commit_singly(batch)
         except StorageError as error:
-            logger.warning("ledger.batch_failed", shard_id=self._shard_id, cause=str(error), commands=len(batch))
             _answer_all(batch, error)
+            logger.warning("ledger.batch_failed", shard_id=self._shard_id, cause=str(error), commands=len(batch))
         except Exception as error:
             logger.exception("ledger.batch_crashed", shard_id=self._shard_id, commands=len(batch))
-            await self._isolate(batch, error)
+            if len(batch) == 1:
+                _answer_all(batch, error)
+            else:
+                await self._commit_singly(batch)
         else:
             self.counts.commands += len(batch)
             self.counts.commits += 1
@@ -204,13 +233,17 @@ class _Lane:
         self.clock.observe(verdict.now)
         return verdict
 
-    async def _isolate(self, batch: dict[Answer, Command], error: Exception) -> None:
-        """Commits the commands of a batch that crashed one by one, so that a bug met by one harms no other."""
-        if len(batch) == 1:
-            _answer_all(batch, error)
-            return
+    async def _commit_singly(self, batch: dict[Answer, Command]) -> None:
+        """Commits the commands of a batch one by one, so that what one of them has met harms no other."""
         for answer, command in batch.items():
-            await self._commit_batch({answer: command})
+            if not answer.done():
+                await self._commit_batch({answer: command})
+
+    def _stop(self, batch: dict[Answer, Command]) -> None:
+        """Halts on an error that is being handled."""
+        self.halt()
+        _answer_all(batch, HaltedError())
+        logger.exception("ledger.invariant_broken", shard_id=self._shard_id)
 
 
 def _answer(answer: Answer, outcome: Result | Refusal) -> None:

@@ -1,5 +1,6 @@
 """Reading accounts as they are now, beside the committer."""
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -11,9 +12,9 @@ from broker_service.domain.commands import Settle
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.identities import shard_of
 from broker_service.domain.records import Entry, Reservation
-from broker_service.engine.committer import Committer, HaltedError
+from broker_service.engine.committer import Committer, HaltedError, OverloadedError
 from broker_service.storage import ledger_queries
-from broker_service.storage.database import Database
+from broker_service.storage.database import Database, StorageError
 from broker_service.storage.ledger_queries import EntrySelection, ReservationSelection
 from mesh_runtime.logs import get_logger
 
@@ -58,7 +59,9 @@ class LedgerReader:
     async def entries(self, account_id: str, selection: EntrySelection) -> list[Entry]:
         """Returns lines of an account's statement, oldest first; what has expired by now is written down before."""
         if await self._read(account_id, ledger_queries.has_unwritten_expiry):
-            await self._committer.execute(Settle(account_id))
+            # A statement without the last expiry is better than none.
+            with contextlib.suppress(StorageError, OverloadedError):
+                await self._committer.execute(Settle(account_id))
         return await self._read(
             account_id,
             lambda connection, shard_id, account, _now: ledger_queries.entries_of(
@@ -71,6 +74,6 @@ class LedgerReader:
         try:
             return await self._database.read(lambda connection: query(connection, shard_id, account_id, now))
         except InvariantError as error:
-            logger.exception("ledger.invariant_broken", shard_id=shard_id)
             self._committer.halt(account_id)
+            logger.exception("ledger.invariant_broken", shard_id=shard_id)
             raise HaltedError from error

@@ -15,7 +15,15 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 
 from broker_service.domain.errors import InvariantError
 
@@ -34,6 +42,10 @@ class StorageError(Exception):
 
 class StorageConflictError(StorageError):
     """Other writers were in the way; the same work may succeed when it is run again."""
+
+
+class DuplicateRowError(StorageConflictError):
+    """A row that was to be new is there already: another writer was quicker, or the books contradict themselves."""
 
 
 class StorageUnavailableError(StorageError):
@@ -104,7 +116,7 @@ class _ConnectedThreads:
             with self._engine.begin() as connection:
                 return work(connection)
         except DBAPIError as error:
-            raise _storage_error(error) from error
+            raise _translated(error) from error
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown)
@@ -126,6 +138,8 @@ def create_database(url: str, work: Callable[[Connection], Outcome]) -> Outcome:
     engine = _sqlite_engine(url, begin="BEGIN IMMEDIATE")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Its owner's alone: it holds customers' names. SQLite gives its other files the same mode.
+        path.touch(mode=0o600)
         with engine.begin() as connection:
             return work(connection)
     except (OSError, DBAPIError) as error:
@@ -137,7 +151,7 @@ def create_database(url: str, work: Callable[[Connection], Outcome]) -> Outcome:
 def sqlite_path(url: str) -> Path:
     """Returns the file a `sqlite:///…` URL names. Raises DatabaseUnusableError for any other URL."""
     parsed = _parse(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:" or parsed.query:
         raise DatabaseUnusableError(f"the database URL {parsed!r} is not of the form sqlite:///path/to/file.db")
     return Path(parsed.database)
 
@@ -181,16 +195,23 @@ def _sqlite_engine(url: str, *, begin: str) -> Engine:
     return engine
 
 
-def _storage_error(error: DBAPIError) -> StorageError | InvariantError:
+def _translated(error: DBAPIError) -> Exception:
+    """Returns what a driver's error means; itself where it means that our statement was wrong."""
     cause = _cause(error)
-    if isinstance(error, IntegrityError):
-        # Two writers may make the same row; a row that breaks a CHECK is wrong whoever writes it.
-        if getattr(error.orig, "sqlite_errorname", "") in _DUPLICATE_ROW:
+    match error:
+        case IntegrityError():
+            # Two writers may make the same row; a row that breaks a CHECK is wrong whoever writes it.
+            duplicate = getattr(error.orig, "sqlite_errorname", "") in _DUPLICATE_ROW
+            return DuplicateRowError(cause) if duplicate else InvariantError(cause)
+        case OperationalError() if "locked" in cause:
             return StorageConflictError(cause)
-        return InvariantError(cause)
-    if isinstance(error, OperationalError) and "locked" in cause:
-        return StorageConflictError(cause)
-    return StorageUnavailableError(cause)
+        case OperationalError() | InternalError() | InterfaceError():
+            return StorageUnavailableError(cause)
+        case DatabaseError() if type(error) is DatabaseError:
+            # What sqlite3 raises for a file that is damaged.
+            return StorageUnavailableError(cause)
+        case _:
+            return error
 
 
 def _cause(error: OSError | DBAPIError) -> str:

@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    insert,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from broker_service.domain.book import Book, Changes, latest_time
 from broker_service.domain.records import ReservationState, TrialClaim
@@ -64,10 +76,11 @@ def _by_id(table: Table, key: str) -> Select[Any]:
 
 
 _ACCOUNTS = _of_accounts(tables.accounts).with_for_update()
-_GRANTS = _of_accounts(tables.grants, tables.grants.c.remaining_credits > 0)
+# Literals, not parameters, for a partial index serves a statement only if the plan can see that it does.
+_GRANTS = _of_accounts(tables.grants, tables.grants.c.remaining_credits > literal_column("0"))
 _OVERDUE = _of_accounts(
     tables.reservations,
-    tables.reservations.c.state == ReservationState.ACTIVE.value,
+    tables.reservations.c.state == literal_column(f"'{ReservationState.ACTIVE.value}'"),
     tables.reservations.c.expire_time <= bindparam("now"),
 )
 _RESERVATIONS = _by_id(tables.reservations, "reservation_id")

@@ -1,6 +1,7 @@
 """Making a database ours, and telling whether it is."""
 
 from sqlalchemy import Connection, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
 
 from broker_service.domain.directory import Key
 from broker_service.storage import tables
@@ -9,8 +10,12 @@ from broker_service.storage.directory import add_key
 
 
 def create_schema(connection: Connection, *, shards: int, operator_key: Key) -> bool:
-    """Makes the tables and the first operator key; returns False, changing nothing, if they are there already."""
+    """Makes the tables and the first operator key; returns False, changing nothing, if they are there already.
+
+    Raises DatabaseUnusableError if what is there is not ours.
+    """
     if inspect(connection).has_table(tables.properties.name):
+        shards_of(connection)
         return False
     tables.metadata.create_all(connection)
     connection.execute(
@@ -28,7 +33,10 @@ def shards_of(connection: Connection) -> int:
     """
     if not inspect(connection).has_table(tables.properties.name):
         raise DatabaseUnusableError("the database is not a broker's; make one with `iap-broker init`")
-    properties = {row.name: row.value for row in connection.execute(select(tables.properties))}
+    try:
+        properties = {row.name: row.value for row in connection.execute(select(tables.properties))}
+    except DBAPIError as error:
+        raise DatabaseUnusableError("the database is not a broker's: it has another table of properties") from error
     found = properties.get("schema_version")
     if found != str(tables.SCHEMA_VERSION):
         raise DatabaseUnusableError(

@@ -120,6 +120,15 @@ grants = Table(
     CheckConstraint("credits >= remaining_credits", name="grants_credits_cover_remaining"),
 )
 
+# What an account has left; spent grants stay in the table and out of every batch.
+Index(
+    "grants_remaining",
+    grants.c.shard_id,
+    grants.c.account_id,
+    sqlite_where=grants.c.remaining_credits > 0,
+    postgresql_where=grants.c.remaining_credits > 0,
+)
+
 reservations = Table(
     "reservations",
     metadata,

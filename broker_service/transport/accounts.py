@@ -3,7 +3,6 @@
 from iap.broker.v1 import account_pb2, account_pb2_grpc
 
 from broker_service.domain import commands
-from broker_service.domain.accounts import AccountResult
 from broker_service.domain.directory import Role, ServiceState
 from broker_service.domain.grants import order_of_use
 from broker_service.domain.identities import account_id_for
@@ -15,7 +14,7 @@ from broker_service.storage.ledger_queries import EntrySelection
 from broker_service.transport.endpoint import Caller, Gate, rpc
 from broker_service.transport.pages import cursor_of, page_size, page_token
 from broker_service.transport.rendering import render_account, render_balance, render_entry, render_grant
-from broker_service.transport.times import from_timestamp
+from broker_service.transport.times import optional_instant
 
 
 class AccountServicer(account_pb2_grpc.AccountServiceServicer):
@@ -56,8 +55,6 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
                 token_hash=secret_hash(account_token),
             )
         )
-        if not isinstance(result, AccountResult):
-            raise TypeError(f"OpenAccount came to a {type(result).__name__}")
         return account_pb2.OpenAccountResponse(
             account=render_account(result.account),
             account_token="" if result.replayed else account_token,
@@ -86,8 +83,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     ) -> account_pb2.ListEntriesResponse:
         """See the contract."""
         account = await self.gate.readable_account(request, caller)
-        start_time = from_timestamp(request.start_time, "start_time") if request.HasField("start_time") else None
-        end_time = from_timestamp(request.end_time, "end_time") if request.HasField("end_time") else None
+        start_time = optional_instant(request, "start_time")
+        end_time = optional_instant(request, "end_time")
         scope = ("ListEntries", account.account_id, str(start_time), str(end_time))
         cursor = cursor_of(request.page_token, (int,), *scope)
         limit = page_size(request.page_size)

@@ -1,7 +1,5 @@
 """BrokerService: what providers call while they serve."""
 
-from datetime import UTC, datetime, timedelta
-
 from iap.broker.v1 import broker_pb2, broker_pb2_grpc
 
 from broker_service.domain import commands
@@ -9,7 +7,6 @@ from broker_service.domain.directory import ProviderState, Role
 from broker_service.domain.errors import InsufficientCredits, ReservationNotFound
 from broker_service.domain.identities import account_id_within, reservation_id_for
 from broker_service.domain.records import Account
-from broker_service.domain.reservations import ReservationResult
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
@@ -18,11 +15,9 @@ from broker_service.transport.endpoint import Caller, Gate, rpc
 from broker_service.transport.errors import permission_denied
 from broker_service.transport.pages import cursor_of, page_size, page_token
 from broker_service.transport.rendering import RESERVATION_STATES, render_balance, render_reservation
-from broker_service.transport.times import from_duration
+from broker_service.transport.times import instant_of, microseconds_of, optional_span
 
 _STATES = {number: state for state, number in RESERVATION_STATES.items()}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
@@ -40,14 +35,14 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
         account = await self._own_account(request.account_token, caller)
         service = await self._directory.service(account.service)
         provider = await self._directory.provider(account.provider_id)
-        result = await self._execute(
+        result = await self._committer.execute(
             commands.Reserve(
                 request_id=request.request_id.lower(),
                 account_id=account.account_id,
                 provider_id=account.provider_id,
                 provider_suspended=provider is not None and provider.state is ProviderState.SUSPENDED,
                 credits=request.credits,
-                ttl=from_duration(request.ttl) if request.HasField("ttl") else None,
+                ttl=optional_span(request, "ttl"),
                 default_ttl=service.default_ttl,
                 max_ttl=service.max_ttl,
                 description=request.description,
@@ -63,7 +58,7 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
     @rpc(Role.PROVIDER)
     async def Capture(self, request: broker_pb2.CaptureRequest, caller: Caller) -> broker_pb2.CaptureResponse:
         """See the contract."""
-        result = await self._execute(
+        result = await self._committer.execute(
             commands.Capture(
                 request_id=request.request_id.lower(),
                 account_id=_account_of_reservation(request.reservation_id),
@@ -84,7 +79,7 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
     @rpc(Role.PROVIDER)
     async def Release(self, request: broker_pb2.ReleaseRequest, caller: Caller) -> broker_pb2.ReleaseResponse:
         """See the contract."""
-        result = await self._execute(
+        result = await self._committer.execute(
             commands.Release(
                 request_id=request.request_id.lower(),
                 account_id=_account_of_reservation(request.reservation_id),
@@ -144,7 +139,7 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
             account.account_id,
             ReservationSelection(
                 state=_STATES.get(request.state),
-                before=None if cursor is None else (_EPOCH + cursor[0] * _MICROSECOND, cursor[1]),
+                before=None if cursor is None else (instant_of(cursor[0]), cursor[1]),
                 limit=limit + 1,
             ),
         )
@@ -152,7 +147,7 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
         next_page_token = ""
         if len(found) > limit:
             last = shown[-1]
-            next_page_token = page_token([(last.create_time - _EPOCH) // _MICROSECOND, last.reservation_id], *scope)
+            next_page_token = page_token([microseconds_of(last.create_time), last.reservation_id], *scope)
         return broker_pb2.ListReservationsResponse(
             reservations=[render_reservation(reservation) for reservation in shown], next_page_token=next_page_token
         )
@@ -163,12 +158,6 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
         if account.provider_id != caller.owner_id:
             raise permission_denied("key of the provider that sells the account's service")
         return account
-
-    async def _execute(self, command: commands.Reserve | commands.Capture | commands.Release) -> ReservationResult:
-        result = await self._committer.execute(command)
-        if not isinstance(result, ReservationResult):
-            raise TypeError(f"{type(command).__name__} came to a {type(result).__name__}")
-        return result
 
 
 def _account_of_reservation(reservation_id: str) -> str:

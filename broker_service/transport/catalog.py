@@ -14,7 +14,7 @@ from broker_service.transport.errors import permission_denied
 from broker_service.transport.money import to_minor_units
 from broker_service.transport.pages import cursor_of, page_size, page_token
 from broker_service.transport.rendering import render_pack, render_service
-from broker_service.transport.times import from_duration
+from broker_service.transport.times import optional_span
 
 _SERVICE_STATES = {
     catalog_pb2.SERVICE_STATE_ACTIVE: ServiceState.ACTIVE,
@@ -34,8 +34,8 @@ _CHANGEABLE: dict[str, Callable[[catalog_pb2.Service], object]] = {
     "description": lambda service: service.description,
     "unit_name": lambda service: service.unit_name or "credit",
     "trial_credits": lambda service: service.trial_credits,
-    "default_ttl": lambda service: from_duration(service.default_ttl),
-    "max_ttl": lambda service: from_duration(service.max_ttl),
+    "default_ttl": lambda service: optional_span(service, "default_ttl"),
+    "max_ttl": lambda service: optional_span(service, "max_ttl"),
     "state": _state,
 }
 
@@ -96,8 +96,8 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             description=request.description,
             unit_name=request.unit_name,
             trial_credits=request.trial_credits,
-            default_ttl=from_duration(request.default_ttl) if request.HasField("default_ttl") else None,
-            max_ttl=from_duration(request.max_ttl) if request.HasField("max_ttl") else None,
+            default_ttl=optional_span(request, "default_ttl"),
+            max_ttl=optional_span(request, "max_ttl"),
         )
         return catalog_pb2.CreateServiceResponse(service=render_service(service), replayed=replayed)
 
@@ -131,7 +131,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             pack_credits=request.credits,
             currency=request.price.currency_code,
             price_minor_units=price_minor_units,
-            validity=from_duration(request.validity) if request.HasField("validity") else None,
+            validity=optional_span(request, "validity"),
         )
         return catalog_pb2.CreatePackResponse(pack=render_pack(pack), replayed=replayed)
 

@@ -6,7 +6,6 @@ from broker_service.domain import commands
 from broker_service.domain.directory import Pack, ProviderState, ServiceState
 from broker_service.domain.errors import PurchaseNotFound
 from broker_service.domain.identities import account_id_within
-from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.records import PurchaseState
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
@@ -32,7 +31,7 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
         account = await self.gate.account(request)
         pack = await self._directory.pack(request.pack_id)
         self.gate.check_customer(request, account, caller)
-        result = await self._execute(
+        result = await self._committer.execute(
             commands.StartPurchase(
                 request_id=request.request_id.lower(),
                 account_id=account.account_id,
@@ -56,7 +55,7 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
         account_id = account_id_within(request.purchase_id, "pur")
         if account_id is None:
             raise PurchaseNotFound(purchase_id=request.purchase_id)
-        result = await self._execute(
+        result = await self._committer.execute(
             commands.ResolvePayment(
                 request_id=request.request_id.lower(),
                 account_id=account_id,
@@ -87,9 +86,3 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
             service_retired=service.state is ServiceState.RETIRED,
             provider_suspended=provider is not None and provider.state is ProviderState.SUSPENDED,
         )
-
-    async def _execute(self, command: commands.StartPurchase | commands.ResolvePayment) -> PurchaseResult:
-        result = await self._committer.execute(command)
-        if not isinstance(result, PurchaseResult):
-            raise TypeError(f"{type(command).__name__} came to a {type(result).__name__}")
-        return result

@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -76,7 +78,25 @@ def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     assert_one_line(broker_command("audit", "--database", f"sqlite:///{tmp_path}/text.db"), "text.db")
 
 
-@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://localhost/iap"])
+@pytest.mark.parametrize("command", ["serve", "init", "audit"])
+def test_a_database_of_something_else_is_left_alone(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE properties (id INTEGER, colour TEXT)")
+        connection.commit()
+    before = path.read_bytes()
+    assert_one_line(broker_command(command, "--database", f"sqlite:///{path}"), "not a broker's")
+    assert path.read_bytes()[100:] == before[100:]
+
+
+def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
+    assert broker_command("init", "--database", f"sqlite:///{tmp_path}/iap.db").returncode == 0
+    assert (tmp_path / "iap.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///x.db?mode=ro", "nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://localhost/iap"]
+)
 def test_a_database_url_of_another_form_is_refused(url: str) -> None:
     assert_one_line(broker_command("serve", "--database", url), "sqlite:///path/to/file.db")
 
@@ -98,6 +118,8 @@ def test_a_port_in_use_is_named(database: str) -> None:
         (["--workers", "2"], ["--workers", "SQLite"]),
         (["--tls-certificate", "x.pem"], ["--tls-key"]),
         (["--no-such-flag"], ["--no-such-flag"]),
+        (["--drain-seconds", "nan"], ["--drain-seconds", "nan"]),
+        (["--drain-seconds", "-1"], ["--drain-seconds", "-1"]),
     ],
 )
 def test_a_wrong_setting_is_named(database: str, arguments: list[str], words: list[str]) -> None:

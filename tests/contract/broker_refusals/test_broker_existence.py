@@ -36,7 +36,7 @@ async def test_an_unknown_service_cannot_be_updated(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("rpc", ["ArchivePack", "CreatePurchase"])
-@pytest.mark.parametrize("name", ["pck_unknown", "unknown", "p\0", "'; DROP TABLE packs; --", "p" * 200])
+@pytest.mark.parametrize("name", ["pck_unknown", "unknown", "'; DROP TABLE packs; --", "p" * 200])
 async def test_an_unknown_pack_is_not_found(scene: Scene, rpc: str, name: str) -> None:
     await assert_not_found(scene, rpc, "pack", "pack_id", name)
 
@@ -66,7 +66,6 @@ async def test_an_unknown_purchase_is_not_found(scene: Scene, change: Callable[[
         lambda _: "unknown",
         lambda _: "rsv__",
         lambda _: "_" * 200,
-        lambda _: "\0",
         lambda _: "😀" * 200,
         lambda it: it[:-1],
         lambda it: it.upper(),
@@ -113,7 +112,7 @@ async def test_another_account_s_request_finds_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("rpc", ["Reserve", "CheckCredits", "ListReservations", "GetBalance", "ListEntries"])
-@pytest.mark.parametrize("token", ["unknown", "iap_acct_unknown", "\0", "😀" * 200])
+@pytest.mark.parametrize("token", ["unknown", "iap_acct_unknown", "😀" * 200])
 async def test_an_unknown_account_token_is_not_found(scene: Scene, rpc: str, token: str) -> None:
     request: Any = scene.request(rpc)
     request.account_token = token

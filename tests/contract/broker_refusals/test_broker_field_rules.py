@@ -78,8 +78,8 @@ async def test_a_request_id_that_is_no_uuid_is_refused(scene: Scene, rpc: str, r
 
 
 @pytest.mark.parametrize("rpc", WITH_ACCOUNT_TOKEN)
-@pytest.mark.parametrize("token", ["", LONG])
-async def test_an_account_token_has_1_to_200_characters(scene: Scene, rpc: str, token: str) -> None:
+@pytest.mark.parametrize("token", ["", LONG, "a\0b"])
+async def test_an_account_token_has_1_to_200_characters_and_no_nul(scene: Scene, rpc: str, token: str) -> None:
     await assert_field_refused(scene, rpc, put(account_token=token), "account_token")
 
 
@@ -89,8 +89,8 @@ async def test_one_way_of_naming_the_account_must_be_given(scene: Scene, rpc: st
 
 
 @pytest.mark.parametrize("rpc", ["Capture", "Release"])
-@pytest.mark.parametrize("reservation_id", ["", LONG])
-async def test_a_reservation_id_has_1_to_200_characters(scene: Scene, rpc: str, reservation_id: str) -> None:
+@pytest.mark.parametrize("reservation_id", ["", LONG, "a\0b"])
+async def test_a_reservation_id_has_1_to_200_characters_and_no_nul(scene: Scene, rpc: str, reservation_id: str) -> None:
     await assert_field_refused(scene, rpc, put(reservation_id=reservation_id), "reservation_id")
 
 

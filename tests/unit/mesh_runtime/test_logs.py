@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,3 +95,18 @@ def test_text_lines_are_for_people() -> None:
 def test_an_unknown_level_or_style_is_refused(level: str, style: str) -> None:
     with pytest.raises(StartupError, match="invalid log"):
         configure_logging(level, style)
+
+
+def test_a_line_that_cannot_be_written_harms_nobody() -> None:
+    code = (
+        "from mesh_runtime.logs import configure_logging, get_logger\n"
+        "configure_logging('info', 'json')\n"
+        "for _ in range(3):\n"
+        "    get_logger('example').info('something')\n"
+        "print('done')\n"
+    )
+    with Path("/dev/full").open("wb") as full:
+        finished = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, timeout=20, check=False
+        )
+    assert finished.stdout == b"done\n"

@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -28,6 +29,7 @@ from tests.unit.mesh_runtime.harness import (
     response_stream,
     seen,
     unary,
+    unpack,
 )
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -113,6 +115,31 @@ async def test_new_calls_are_served_while_the_end_is_announced() -> None:
         released.set()
         assert (await held).value == "held"
         await stopping
+
+
+async def test_new_calls_are_unavailable_once_the_end_was_announced_and_running_ones_finish() -> None:
+    released = asyncio.Event()
+
+    async def hold(request: StringValue, _context: Any) -> StringValue:
+        await released.wait()
+        return request
+
+    node = build_node(NodeOptions(listen=LOOPBACK, announce_seconds=0.1), Hold=unary(hold), Echo=unary(echo))
+    address = await node.start()
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        caller = Caller(channel)
+        held = asyncio.ensure_future(caller.unary("Hold", "held"))
+        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(node.stop())
+        await asyncio.sleep(0.25)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await caller.unary("Echo", "late")
+        error = seen(refused.value)
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+        assert unpack(error.status.details[1], error_details_pb2.RetryInfo()).retry_delay.seconds == 1
+        released.set()
+        assert (await held).value == "held"
+        await asyncio.wait_for(stopping, 5)
 
 
 async def test_a_node_closes_when_no_more_calls_come() -> None:

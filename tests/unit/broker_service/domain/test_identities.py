@@ -48,3 +48,9 @@ def test_fingerprints_stay_what_they_are_and_tell_types_apart() -> None:
     assert len({fingerprint(1), fingerprint("1"), fingerprint(True), fingerprint(None), fingerprint("")}) == 5
     assert fingerprint({"a": "b", "c": "d"}) == fingerprint({"c": "d", "a": "b"})
     assert fingerprint("a", "b") != fingerprint("ab", "")
+
+
+@pytest.mark.parametrize("letter", ["\0", "A", "1", "é", "😀"])
+def test_an_id_with_a_letter_that_none_of_ours_has_carries_none(letter: str) -> None:
+    assert account_id_within(f"rsv_{letter * 24}_{'a' * 24}", "rsv") is None
+    assert account_id_within(f"rsv_{'a' * 24}_{letter * 24}", "rsv") is None

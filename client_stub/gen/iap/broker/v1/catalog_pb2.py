@@ -28,7 +28,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1biap/broker/v1/catalog.proto\x12\riap.broker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x17google/type/money.proto\"\x85\x02\n\x07Service\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x11\n\tunit_name\x18\x05 \x01(\t\x12\x15\n\rtrial_credits\x18\x06 \x01(\x03\x12.\n\x0b\x64\x65\x66\x61ult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07max_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05state\x18\t \x01(\x0e\x32\x1b.iap.broker.v1.ServiceState\"\xc1\x01\n\x04Pack\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07\x63redits\x18\x04 \x01(\x03\x12!\n\x05price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x08validity\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.iap.broker.v1.PackState\"O\n\x13ListServicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"Y\n\x14ListServicesResponse\x12(\n\x08services\x18\x01 \x03(\x0b\x32\x16.iap.broker.v1.Service\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x11GetServiceRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?\"=\n\x12GetServiceResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.Service\"h\n\x10ListPacksRequest\x12\x1a\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"P\n\x11ListPacksResponse\x12\"\n\x05packs\x18\x01 \x03(\x0b\x32\x13.iap.broker.v1.Pack\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x02\n\x14\x43reateServiceRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12.\n\x07service\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\x12\x1c\n\x05title\x18\x03 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12!\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xba\x01\x01\x00\x12\x1e\n\tunit_name\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x18(\xba\x01\x01\x00\x12%\n\rtrial_credits\x18\x06 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x41\n\x0b\x64\x65\x66\x61ult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\x12=\n\x07max_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\"R\n\x15\x43reateServiceResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.Service\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x80\x01\n\x14UpdateServiceRequest\x12/\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.ServiceB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\"@\n\x15UpdateServiceResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.Service\"\x9f\x05\n\x11\x43reatePackRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x07service\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?\x12\x1c\n\x05title\x18\x03 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12\x1f\n\x07\x63redits\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01\x12\xcf\x03\n\x05price\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyB\xab\x03\xbaH\xa7\x03\xba\x01j\n\x13price.currency_code\x12)currency_code must be three letters A\xe2\x80\x93Z\x1a(this.currency_code.matches(\'^[A-Z]{3}$\')\xba\x01{\n\x0eprice.positive\x12\x1fprice must be greater than zero\x1aHthis.units >= 0 && this.nanos >= 0 && (this.units > 0 || this.nanos > 0)\xba\x01\xb5\x01\n\x0bprice.range\x12\x43price must be at most 1000000000 units, with nanos below 1000000000\x1a\x61this.nanos < 1000000000 && this.units < 1000000000 || this.units == 1000000000 && this.nanos == 0\xc8\x01\x01\x12?\n\x08validity\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\xc0\x9d\xbd\x96\x01\x32\x02\x08\x01\"I\n\x12\x43reatePackResponse\x12!\n\x04pack\x18\x01 \x01(\x0b\x32\x13.iap.broker.v1.Pack\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"1\n\x12\x41rchivePackRequest\x12\x1b\n\x07pack_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"8\n\x13\x41rchivePackResponse\x12!\n\x04pack\x18\x01 \x01(\x0b\x32\x13.iap.broker.v1.Pack*b\n\x0cServiceState\x12\x1d\n\x19SERVICE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVICE_STATE_ACTIVE\x10\x01\x12\x19\n\x15SERVICE_STATE_RETIRED\x10\x02*W\n\tPackState\x12\x1a\n\x16PACK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11PACK_STATE_ACTIVE\x10\x01\x12\x17\n\x13PACK_STATE_ARCHIVED\x10\x02\x32\xed\x04\n\x0e\x43\x61talogService\x12W\n\x0cListServices\x12\".iap.broker.v1.ListServicesRequest\x1a#.iap.broker.v1.ListServicesResponse\x12Q\n\nGetService\x12 .iap.broker.v1.GetServiceRequest\x1a!.iap.broker.v1.GetServiceResponse\x12N\n\tListPacks\x12\x1f.iap.broker.v1.ListPacksRequest\x1a .iap.broker.v1.ListPacksResponse\x12Z\n\rCreateService\x12#.iap.broker.v1.CreateServiceRequest\x1a$.iap.broker.v1.CreateServiceResponse\x12Z\n\rUpdateService\x12#.iap.broker.v1.UpdateServiceRequest\x1a$.iap.broker.v1.UpdateServiceResponse\x12Q\n\nCreatePack\x12 .iap.broker.v1.CreatePackRequest\x1a!.iap.broker.v1.CreatePackResponse\x12T\n\x0b\x41rchivePack\x12!.iap.broker.v1.ArchivePackRequest\x1a\".iap.broker.v1.ArchivePackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1biap/broker/v1/catalog.proto\x12\riap.broker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x17google/type/money.proto\"\x85\x02\n\x07Service\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x11\n\tunit_name\x18\x05 \x01(\t\x12\x15\n\rtrial_credits\x18\x06 \x01(\x03\x12.\n\x0b\x64\x65\x66\x61ult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07max_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05state\x18\t \x01(\x0e\x32\x1b.iap.broker.v1.ServiceState\"\xc1\x01\n\x04Pack\x12\x0f\n\x07pack_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07\x63redits\x18\x04 \x01(\x03\x12!\n\x05price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x08validity\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.iap.broker.v1.PackState\"S\n\x13ListServicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xba\x01\x01\x00\"Y\n\x14ListServicesResponse\x12(\n\x08services\x18\x01 \x03(\x0b\x32\x16.iap.broker.v1.Service\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"3\n\x11GetServiceRequest\x12\x1e\n\x07service\x18\x01 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\"=\n\x12GetServiceResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.Service\"p\n\x10ListPacksRequest\x12\x1e\n\x07service\x18\x01 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xba\x01\x01\x00\"P\n\x11ListPacksResponse\x12\"\n\x05packs\x18\x01 \x03(\x0b\x32\x13.iap.broker.v1.Pack\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xee\x02\n\x14\x43reateServiceRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12.\n\x07service\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{1,62}$\x12\x1c\n\x05title\x18\x03 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12!\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xba\x01\x01\x00\x12\x1e\n\tunit_name\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x18(\xba\x01\x01\x00\x12%\n\rtrial_credits\x18\x06 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\x12\x41\n\x0b\x64\x65\x66\x61ult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\x12=\n\x07max_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\x9a\x9e\x01\x32\x02\x08\x01\"R\n\x15\x43reateServiceResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.Service\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x80\x01\n\x14UpdateServiceRequest\x12/\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.ServiceB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\"@\n\x15UpdateServiceResponse\x12\'\n\x07service\x18\x01 \x01(\x0b\x32\x16.iap.broker.v1.Service\"\xa3\x05\n\x11\x43reatePackRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x07service\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12\x1c\n\x05title\x18\x03 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12\x1f\n\x07\x63redits\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01\x12\xcf\x03\n\x05price\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyB\xab\x03\xbaH\xa7\x03\xba\x01j\n\x13price.currency_code\x12)currency_code must be three letters A\xe2\x80\x93Z\x1a(this.currency_code.matches(\'^[A-Z]{3}$\')\xba\x01{\n\x0eprice.positive\x12\x1fprice must be greater than zero\x1aHthis.units >= 0 && this.nanos >= 0 && (this.units > 0 || this.nanos > 0)\xba\x01\xb5\x01\n\x0bprice.range\x12\x43price must be at most 1000000000 units, with nanos below 1000000000\x1a\x61this.nanos < 1000000000 && this.units < 1000000000 || this.units == 1000000000 && this.nanos == 0\xc8\x01\x01\x12?\n\x08validity\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\xc0\x9d\xbd\x96\x01\x32\x02\x08\x01\"I\n\x12\x43reatePackResponse\x12!\n\x04pack\x18\x01 \x01(\x0b\x32\x13.iap.broker.v1.Pack\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"5\n\x12\x41rchivePackRequest\x12\x1f\n\x07pack_id\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\"8\n\x13\x41rchivePackResponse\x12!\n\x04pack\x18\x01 \x01(\x0b\x32\x13.iap.broker.v1.Pack*b\n\x0cServiceState\x12\x1d\n\x19SERVICE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVICE_STATE_ACTIVE\x10\x01\x12\x19\n\x15SERVICE_STATE_RETIRED\x10\x02*W\n\tPackState\x12\x1a\n\x16PACK_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11PACK_STATE_ACTIVE\x10\x01\x12\x17\n\x13PACK_STATE_ARCHIVED\x10\x02\x32\xed\x04\n\x0e\x43\x61talogService\x12W\n\x0cListServices\x12\".iap.broker.v1.ListServicesRequest\x1a#.iap.broker.v1.ListServicesResponse\x12Q\n\nGetService\x12 .iap.broker.v1.GetServiceRequest\x1a!.iap.broker.v1.GetServiceResponse\x12N\n\tListPacks\x12\x1f.iap.broker.v1.ListPacksRequest\x1a .iap.broker.v1.ListPacksResponse\x12Z\n\rCreateService\x12#.iap.broker.v1.CreateServiceRequest\x1a$.iap.broker.v1.CreateServiceResponse\x12Z\n\rUpdateService\x12#.iap.broker.v1.UpdateServiceRequest\x1a$.iap.broker.v1.UpdateServiceResponse\x12Q\n\nCreatePack\x12 .iap.broker.v1.CreatePackRequest\x1a!.iap.broker.v1.CreatePackResponse\x12T\n\x0b\x41rchivePack\x12!.iap.broker.v1.ArchivePackRequest\x1a\".iap.broker.v1.ArchivePackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSERVICESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTSERVICESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTSERVICESREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTSERVICESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_LISTSERVICESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\tr\007\030\364\003\272\001\001\000'
   _globals['_GETSERVICEREQUEST'].fields_by_name['service']._loaded_options = None
-  _globals['_GETSERVICEREQUEST'].fields_by_name['service']._serialized_options = b'\272H\006r\004\020\001\030?'
+  _globals['_GETSERVICEREQUEST'].fields_by_name['service']._serialized_options = b'\272H\nr\010\020\001\030?\272\001\001\000'
   _globals['_LISTPACKSREQUEST'].fields_by_name['service']._loaded_options = None
-  _globals['_LISTPACKSREQUEST'].fields_by_name['service']._serialized_options = b'\272H\006r\004\020\001\030?'
+  _globals['_LISTPACKSREQUEST'].fields_by_name['service']._serialized_options = b'\272H\nr\010\020\001\030?\272\001\001\000'
   _globals['_LISTPACKSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPACKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTPACKSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTPACKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_LISTPACKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\tr\007\030\364\003\272\001\001\000'
   _globals['_CREATESERVICEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATESERVICEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_CREATESERVICEREQUEST'].fields_by_name['service']._loaded_options = None
@@ -70,7 +70,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEPACKREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPACKREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_CREATEPACKREQUEST'].fields_by_name['service']._loaded_options = None
-  _globals['_CREATEPACKREQUEST'].fields_by_name['service']._serialized_options = b'\272H\006r\004\020\001\030?'
+  _globals['_CREATEPACKREQUEST'].fields_by_name['service']._serialized_options = b'\272H\nr\010\020\001\030?\272\001\001\000'
   _globals['_CREATEPACKREQUEST'].fields_by_name['title']._loaded_options = None
   _globals['_CREATEPACKREQUEST'].fields_by_name['title']._serialized_options = b'\272H\nr\010\020\001\030d\272\001\001\000'
   _globals['_CREATEPACKREQUEST'].fields_by_name['credits']._loaded_options = None
@@ -80,43 +80,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEPACKREQUEST'].fields_by_name['validity']._loaded_options = None
   _globals['_CREATEPACKREQUEST'].fields_by_name['validity']._serialized_options = b'\272H\017\252\001\014\"\006\010\300\235\275\226\0012\002\010\001'
   _globals['_ARCHIVEPACKREQUEST'].fields_by_name['pack_id']._loaded_options = None
-  _globals['_ARCHIVEPACKREQUEST'].fields_by_name['pack_id']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
-  _globals['_SERVICESTATE']._serialized_start=2606
-  _globals['_SERVICESTATE']._serialized_end=2704
-  _globals['_PACKSTATE']._serialized_start=2706
-  _globals['_PACKSTATE']._serialized_end=2793
+  _globals['_ARCHIVEPACKREQUEST'].fields_by_name['pack_id']._serialized_options = b'\272H\013r\t\020\001\030\310\001\272\001\001\000'
+  _globals['_SERVICESTATE']._serialized_start=2630
+  _globals['_SERVICESTATE']._serialized_end=2728
+  _globals['_PACKSTATE']._serialized_start=2730
+  _globals['_PACKSTATE']._serialized_end=2817
   _globals['_SERVICE']._serialized_start=167
   _globals['_SERVICE']._serialized_end=428
   _globals['_PACK']._serialized_start=431
   _globals['_PACK']._serialized_end=624
   _globals['_LISTSERVICESREQUEST']._serialized_start=626
-  _globals['_LISTSERVICESREQUEST']._serialized_end=705
-  _globals['_LISTSERVICESRESPONSE']._serialized_start=707
-  _globals['_LISTSERVICESRESPONSE']._serialized_end=796
-  _globals['_GETSERVICEREQUEST']._serialized_start=798
-  _globals['_GETSERVICEREQUEST']._serialized_end=845
-  _globals['_GETSERVICERESPONSE']._serialized_start=847
-  _globals['_GETSERVICERESPONSE']._serialized_end=908
-  _globals['_LISTPACKSREQUEST']._serialized_start=910
-  _globals['_LISTPACKSREQUEST']._serialized_end=1014
-  _globals['_LISTPACKSRESPONSE']._serialized_start=1016
-  _globals['_LISTPACKSRESPONSE']._serialized_end=1096
-  _globals['_CREATESERVICEREQUEST']._serialized_start=1099
-  _globals['_CREATESERVICEREQUEST']._serialized_end=1465
-  _globals['_CREATESERVICERESPONSE']._serialized_start=1467
-  _globals['_CREATESERVICERESPONSE']._serialized_end=1549
-  _globals['_UPDATESERVICEREQUEST']._serialized_start=1552
-  _globals['_UPDATESERVICEREQUEST']._serialized_end=1680
-  _globals['_UPDATESERVICERESPONSE']._serialized_start=1682
-  _globals['_UPDATESERVICERESPONSE']._serialized_end=1746
-  _globals['_CREATEPACKREQUEST']._serialized_start=1749
-  _globals['_CREATEPACKREQUEST']._serialized_end=2420
-  _globals['_CREATEPACKRESPONSE']._serialized_start=2422
-  _globals['_CREATEPACKRESPONSE']._serialized_end=2495
-  _globals['_ARCHIVEPACKREQUEST']._serialized_start=2497
-  _globals['_ARCHIVEPACKREQUEST']._serialized_end=2546
-  _globals['_ARCHIVEPACKRESPONSE']._serialized_start=2548
-  _globals['_ARCHIVEPACKRESPONSE']._serialized_end=2604
-  _globals['_CATALOGSERVICE']._serialized_start=2796
-  _globals['_CATALOGSERVICE']._serialized_end=3417
+  _globals['_LISTSERVICESREQUEST']._serialized_end=709
+  _globals['_LISTSERVICESRESPONSE']._serialized_start=711
+  _globals['_LISTSERVICESRESPONSE']._serialized_end=800
+  _globals['_GETSERVICEREQUEST']._serialized_start=802
+  _globals['_GETSERVICEREQUEST']._serialized_end=853
+  _globals['_GETSERVICERESPONSE']._serialized_start=855
+  _globals['_GETSERVICERESPONSE']._serialized_end=916
+  _globals['_LISTPACKSREQUEST']._serialized_start=918
+  _globals['_LISTPACKSREQUEST']._serialized_end=1030
+  _globals['_LISTPACKSRESPONSE']._serialized_start=1032
+  _globals['_LISTPACKSRESPONSE']._serialized_end=1112
+  _globals['_CREATESERVICEREQUEST']._serialized_start=1115
+  _globals['_CREATESERVICEREQUEST']._serialized_end=1481
+  _globals['_CREATESERVICERESPONSE']._serialized_start=1483
+  _globals['_CREATESERVICERESPONSE']._serialized_end=1565
+  _globals['_UPDATESERVICEREQUEST']._serialized_start=1568
+  _globals['_UPDATESERVICEREQUEST']._serialized_end=1696
+  _globals['_UPDATESERVICERESPONSE']._serialized_start=1698
+  _globals['_UPDATESERVICERESPONSE']._serialized_end=1762
+  _globals['_CREATEPACKREQUEST']._serialized_start=1765
+  _globals['_CREATEPACKREQUEST']._serialized_end=2440
+  _globals['_CREATEPACKRESPONSE']._serialized_start=2442
+  _globals['_CREATEPACKRESPONSE']._serialized_end=2515
+  _globals['_ARCHIVEPACKREQUEST']._serialized_start=2517
+  _globals['_ARCHIVEPACKREQUEST']._serialized_end=2570
+  _globals['_ARCHIVEPACKRESPONSE']._serialized_start=2572
+  _globals['_ARCHIVEPACKRESPONSE']._serialized_end=2628
+  _globals['_CATALOGSERVICE']._serialized_start=2820
+  _globals['_CATALOGSERVICE']._serialized_end=3441
 # @@protoc_insertion_point(module_scope)

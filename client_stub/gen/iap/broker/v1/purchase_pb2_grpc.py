@@ -70,7 +70,7 @@ class PurchaseServiceServicer(object):
         """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
         A replay gets the purchase as it now stands.
         Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-        SERVICE_RETIRED, ACCOUNT_SUSPENDED, REQUEST_ID_REUSED.
+        SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class PurchaseServiceStub:
     """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
     A replay gets the purchase as it now stands.
     Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-    SERVICE_RETIRED, ACCOUNT_SUSPENDED, REQUEST_ID_REUSED.
+    SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
     """
     GetPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_pb2.GetPurchaseRequest, _purchase_pb2.GetPurchaseResponse]
     """Returns one purchase."""
@@ -61,7 +61,7 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
     A replay gets the purchase as it now stands.
     Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-    SERVICE_RETIRED, ACCOUNT_SUSPENDED, REQUEST_ID_REUSED.
+    SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
     """
     GetPurchase: _aio.UnaryUnaryMultiCallable[_purchase_pb2.GetPurchaseRequest, _purchase_pb2.GetPurchaseResponse]  # type: ignore[assignment]
     """Returns one purchase."""
@@ -87,7 +87,7 @@ class PurchaseServiceServicer:
         """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
         A replay gets the purchase as it now stands.
         Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-        SERVICE_RETIRED, ACCOUNT_SUSPENDED, REQUEST_ID_REUSED.
+        SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
         """
 
     def GetPurchase(
