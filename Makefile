@@ -23,7 +23,7 @@ run: setup  ## Start a broker and a provider, seeded, and print lines to paste
 	@$(BIN)/python -m deploy.run
 
 test: setup  ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 loadtest: setup  ## Load a broker and a provider with ghz, then check the books
 	@$(BIN)/python -m bench.loadtest
