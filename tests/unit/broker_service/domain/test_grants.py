@@ -90,3 +90,10 @@ def test_books_that_contradict_themselves_stop_everything() -> None:
     it.book.account = replace(it.account, ledger_credits=11)
     with pytest.raises(InvariantError, match="11 credits"):
         it.reserve(1)
+
+
+def test_the_last_free_credit_of_a_grant_expires_too() -> None:
+    it = world(grant(3, expire_time=START + HOUR))
+    it.reserve(2, ttl=2 * HOUR)
+    it.now = START + HOUR
+    assert it.look() == Balance(2, 2)

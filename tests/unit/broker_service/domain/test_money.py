@@ -157,6 +157,12 @@ def test_a_balance_beyond_64_bits_is_refused_and_changes_nothing() -> None:
     assert it.book.purchases[purchase.purchase_id].state is PurchaseState.PENDING
 
 
+def test_a_balance_of_exactly_64_bits_is_taken() -> None:
+    it = world(grant(MAX_BALANCE - 100))
+    pay(it, ask(it, start()).purchase.purchase_id)
+    assert it.balance == Balance(MAX_BALANCE, 0)
+
+
 def open_account(account_id: str, **changes: object) -> OpenAccount:
     command = OpenAccount(
         request_id=new_id(),

@@ -287,6 +287,12 @@ class TestTime:
         it = world(grant(10))
         assert it.reserve(1, default_ttl=timedelta(seconds=7)).expire_time == START + timedelta(seconds=7)
 
+    def test_a_ttl_of_exactly_the_longest_is_taken(self) -> None:
+        it = world(grant(10))
+        it.reserve(1, ttl=timedelta(seconds=9), max_ttl=timedelta(seconds=9))
+        with pytest.raises(InvalidField):
+            it.reserve(1, ttl=timedelta(seconds=9, microseconds=1), max_ttl=timedelta(seconds=9))
+
     def test_time_never_runs_backwards_on_an_account(self) -> None:
         it = world(grant(10))
         it.now += timedelta(hours=1)
