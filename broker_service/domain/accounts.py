@@ -7,15 +7,13 @@ from broker_service.domain.book import Book, Changes
 from broker_service.domain.commands import OpenAccount
 from broker_service.domain.entries import EntryDraft, write_entries
 from broker_service.domain.errors import AccountNotFound, RequestIdReused, ServiceRetired
-from broker_service.domain.identities import derived_suffix
+from broker_service.domain.grants import new_grant
 from broker_service.domain.records import (
-    DEFAULT_PRIORITY,
     Account,
     AccountState,
     AccountToken,
     Counterpart,
     EntryKind,
-    Grant,
     GrantKind,
     TrialClaim,
 )
@@ -65,18 +63,7 @@ def decide_open_account(book: Book, command: OpenAccount, now: datetime) -> tupl
         now,
         EntryDraft(EntryKind.TRIAL, command.trial_credits, Counterpart.ISSUED, description="trial credits"),
     )
-    grant = Grant(
-        account_id=command.account_id,
-        grant_id=f"grt_{derived_suffix('trial', command.account_id)}",
-        kind=GrantKind.TRIAL,
-        priority=DEFAULT_PRIORITY,
-        credits=command.trial_credits,
-        remaining_credits=command.trial_credits,
-        reserved_credits=0,
-        expire_time=None,
-        purchase_id=None,
-        create_time=now,
-    )
+    grant = new_grant(command.account_id, GrantKind.TRIAL, command.trial_credits, now)
     claim = TrialClaim(command.customer_id, command.service, command.account_id, now)
     return (
         Changes(

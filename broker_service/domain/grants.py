@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from broker_service.domain.errors import InvariantError
-from broker_service.domain.records import Allocation, Grant, GrantKind, Reservation
+from broker_service.domain.identities import derived_suffix
+from broker_service.domain.records import DEFAULT_PRIORITY, Allocation, Grant, GrantKind, Reservation
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -22,6 +23,31 @@ class Resolution:
     captured_credits: int
     released_credits: int
     expired_credits: int
+
+
+def new_grant(
+    account_id: str,
+    kind: GrantKind,
+    granted_credits: int,
+    now: datetime,
+    *,
+    purchase_id: str | None = None,
+    expire_time: datetime | None = None,
+) -> Grant:
+    """Returns a grant with all its credits remaining; its id follows from its purchase, else from account and kind."""
+    source = purchase_id or f"{kind} {account_id}"
+    return Grant(
+        account_id=account_id,
+        grant_id=f"grt_{derived_suffix('grant', source)}",
+        kind=kind,
+        priority=DEFAULT_PRIORITY,
+        credits=granted_credits,
+        remaining_credits=granted_credits,
+        reserved_credits=0,
+        expire_time=expire_time,
+        purchase_id=purchase_id,
+        create_time=now,
+    )
 
 
 def order_of_use(grant: Grant) -> tuple[int, datetime, bool, datetime, str]:

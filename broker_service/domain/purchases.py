@@ -20,14 +20,12 @@ from broker_service.domain.errors import (
     RequestIdReused,
     ServiceRetired,
 )
-from broker_service.domain.identities import derived_suffix
+from broker_service.domain.grants import new_grant
 from broker_service.domain.records import (
-    DEFAULT_PRIORITY,
     Account,
     AccountState,
     Counterpart,
     EntryKind,
-    Grant,
     GrantKind,
     JournalEntry,
     Operation,
@@ -156,17 +154,13 @@ def _pay(account: Account, purchase: Purchase, now: datetime) -> Changes:
             description=purchase.pack_title,
         ),
     )
-    grant = Grant(
-        account_id=account.account_id,
-        grant_id=f"grt_{derived_suffix('purchase', purchase.purchase_id)}",
-        kind=GrantKind.PAID,
-        priority=DEFAULT_PRIORITY,
-        credits=purchase.credits,
-        remaining_credits=purchase.credits,
-        reserved_credits=0,
-        expire_time=None if purchase.validity is None else now + purchase.validity,
+    grant = new_grant(
+        account.account_id,
+        GrantKind.PAID,
+        purchase.credits,
+        now,
         purchase_id=purchase.purchase_id,
-        create_time=now,
+        expire_time=None if purchase.validity is None else now + purchase.validity,
     )
     return Changes(
         account=account, grants=(grant,), entries=entries, purchases=(purchase,), journal_entries=(sale_of(purchase),)

@@ -32,7 +32,7 @@ def _columns_of(record_type: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(record_type))
 
 
-def _plain(record_type: type[Record]) -> Callable[[int, Record], Values]:
+def _writer(record_type: type[Record]) -> Callable[[int, Record], Values]:
     """Returns a function that turns a record into its row, column by column."""
     names = _columns_of(record_type)
 
@@ -44,12 +44,38 @@ def _plain(record_type: type[Record]) -> Callable[[int, Record], Values]:
     return to_values
 
 
-account_values = _plain(Account)
-grant_values = _plain(Grant)
-entry_values = _plain(Entry)
-operation_values = _plain(Operation)
-purchase_values = _plain(Purchase)
-_reservation_fields = _plain(Reservation)
+def _reader(record_type: type[Record], **conversions: Callable[[Any], Any]) -> Callable[[Row[Any]], Record]:
+    """Returns a function that turns a row into its record; `conversions` are for columns that hold something else."""
+    names = _columns_of(record_type)
+
+    def to_record(row: Row[Any]) -> Record:
+        columns = row._mapping
+        values = {name: columns[name] for name in names}
+        for name, convert in conversions.items():
+            values[name] = convert(values[name])
+        return record_type(**values)
+
+    return to_record
+
+
+def _to_allocations(text: str) -> tuple[Allocation, ...]:
+    return tuple(Allocation(*part) for part in json.loads(text))
+
+
+account_values = _writer(Account)
+grant_values = _writer(Grant)
+entry_values = _writer(Entry)
+operation_values = _writer(Operation)
+purchase_values = _writer(Purchase)
+_reservation_fields = _writer(Reservation)
+
+to_account = _reader(Account, state=AccountState)
+to_grant = _reader(Grant, kind=GrantKind)
+to_reservation = _reader(Reservation, state=ReservationState, allocations=_to_allocations, metadata=json.loads)
+to_entry = _reader(Entry, kind=EntryKind, counterpart=Counterpart)
+to_operation = _reader(Operation)
+to_purchase = _reader(Purchase, state=PurchaseState)
+to_trial_claim = _reader(TrialClaim)
 
 
 def reservation_values(shard_id: int, reservation: Reservation) -> Values:
@@ -61,111 +87,3 @@ def reservation_values(shard_id: int, reservation: Reservation) -> Values:
     )
     values["metadata"] = json.dumps(dict(reservation.metadata)) if reservation.metadata else "{}"
     return values
-
-
-def to_account(row: Row[Any]) -> Account:
-    """Returns the record of a row of `accounts`."""
-    return Account(
-        account_id=row.account_id,
-        customer_id=row.customer_id,
-        provider_id=row.provider_id,
-        service=row.service,
-        state=AccountState(row.state),
-        ledger_credits=row.ledger_credits,
-        reserved_credits=row.reserved_credits,
-        entry_count=row.entry_count,
-        create_time=row.create_time,
-        update_time=row.update_time,
-    )
-
-
-def to_grant(row: Row[Any]) -> Grant:
-    """Returns the record of a row of `grants`."""
-    return Grant(
-        account_id=row.account_id,
-        grant_id=row.grant_id,
-        kind=GrantKind(row.kind),
-        priority=row.priority,
-        credits=row.credits,
-        remaining_credits=row.remaining_credits,
-        reserved_credits=row.reserved_credits,
-        expire_time=row.expire_time,
-        purchase_id=row.purchase_id,
-        create_time=row.create_time,
-    )
-
-
-def to_reservation(row: Row[Any]) -> Reservation:
-    """Returns the record of a row of `reservations`."""
-    return Reservation(
-        account_id=row.account_id,
-        reservation_id=row.reservation_id,
-        provider_id=row.provider_id,
-        service=row.service,
-        state=ReservationState(row.state),
-        reserved_credits=row.reserved_credits,
-        captured_credits=row.captured_credits,
-        released_credits=row.released_credits,
-        refunded_credits=row.refunded_credits,
-        allocations=tuple(Allocation(*part) for part in json.loads(row.allocations)),
-        fingerprint=row.fingerprint,
-        create_time=row.create_time,
-        expire_time=row.expire_time,
-        resolve_time=row.resolve_time,
-        description=row.description,
-        metadata=json.loads(row.metadata),
-    )
-
-
-def to_entry(row: Row[Any]) -> Entry:
-    """Returns the record of a row of `entries`."""
-    return Entry(
-        account_id=row.account_id,
-        sequence=row.sequence,
-        kind=EntryKind(row.kind),
-        credits=row.credits,
-        counterpart=Counterpart(row.counterpart),
-        ledger_credits_after=row.ledger_credits_after,
-        time=row.time,
-        reservation_id=row.reservation_id,
-        purchase_id=row.purchase_id,
-        description=row.description,
-    )
-
-
-def to_operation(row: Row[Any]) -> Operation:
-    """Returns the record of a row of `operations`."""
-    return Operation(
-        account_id=row.account_id,
-        operation_id=row.operation_id,
-        fingerprint=row.fingerprint,
-        captured_credits=row.captured_credits,
-        released_credits=row.released_credits,
-        time=row.time,
-    )
-
-
-def to_purchase(row: Row[Any]) -> Purchase:
-    """Returns the record of a row of `purchases`."""
-    return Purchase(
-        account_id=row.account_id,
-        purchase_id=row.purchase_id,
-        provider_id=row.provider_id,
-        service=row.service,
-        pack_id=row.pack_id,
-        pack_title=row.pack_title,
-        credits=row.credits,
-        validity=row.validity,
-        currency=row.currency,
-        price_minor_units=row.price_minor_units,
-        commission_minor_units=row.commission_minor_units,
-        state=PurchaseState(row.state),
-        fingerprint=row.fingerprint,
-        create_time=row.create_time,
-        pay_time=row.pay_time,
-    )
-
-
-def to_trial_claim(row: Row[Any]) -> TrialClaim:
-    """Returns the record of a row of `trial_claims`."""
-    return TrialClaim(customer_id=row.customer_id, service=row.service, account_id=row.account_id, time=row.time)
