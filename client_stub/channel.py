@@ -17,7 +17,9 @@ _RETRY_POLICY: Final = {
     "maxBackoff": "2s",
     "backoffMultiplier": 2,
     # Safe for every call: what moves credits or money carries a request_id.
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # CANCELLED is what a server that stops answers to a call which comes at that moment; cancelling a call here ends it
+    # at once, whatever this says.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 # Each failed attempt costs a token, each success gives half a one back; below half of them nothing is retried. The
 # most that gRPC allows, so that a server's restart does not use them up under load.
@@ -43,9 +45,10 @@ class TlsOptions:
 def open_channel(target: str, *, tls: TlsOptions | None = None, insecure: bool = False) -> grpc.aio.Channel:
     """Return a channel to a broker or provider; it connects with the first call. Needs a running event loop.
 
-    Failed attempts are repeated on UNAVAILABLE only. A target of several servers gets each call to the next one that
-    is healthy. Plaintext is for this machine; for others it takes `insecure`. ConfigurationError when it is missing,
-    or when the target or a TLS file cannot be used. The caller closes the channel.
+    Failed attempts are repeated when the server is unavailable or drops the call, and only then. A target of several
+    servers gets each call to the next one that is healthy. Plaintext is for this machine; for others it takes
+    `insecure`. ConfigurationError when it is missing, or when the target or a TLS file cannot be used. The caller
+    closes the channel.
     """
     parsed = parse_target(target)
     options = _options(parsed, tls)

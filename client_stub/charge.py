@@ -4,21 +4,28 @@
         segments_sent = await send(message)
         paying.capture(segments_sent)
 
-Credits are never taken for a body that fails, and never given back for one that succeeds. Releases and captures
-whose caller was cancelled finish in the background; `drain_charges` waits for them when the process stops. What
-even that does not reach, the reservation's ttl gives back.
+Credits are never taken for a body that fails, and never given back by one that succeeds. What is unfinished when the
+caller is cancelled or gets no answer is finished in the background; `drain_charges` waits for it when the process
+stops. What even that does not reach, the reservation's ttl gives back.
+
+Which charge gives a reservation back, when several use one request_id: the one whose body fails, whoever reserved. One
+that does not come to its body does so only if the reservation can be nobody else's: with a request_id that `charge`
+made itself, or when the broker answers the first Reserve and says that it is new. Any other is left to the charge that
+may be at work on it, to a retry with the id, or to expire. So of two charges that work at once with one id, the one
+that fails releases what the other then cannot capture.
 """
 
 # ruff: noqa: A002 - arguments carry the names of the contract's fields, `credits` among them
 
 import asyncio
+import functools
 import logging
 import operator
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import grpc
 from iap.broker.v1.broker_pb2 import (
@@ -30,6 +37,7 @@ from iap.broker.v1.broker_pb2 import (
     ReserveResponse,
 )
 
+from client_stub import background_tasks
 from client_stub.broker import BrokerClient
 from client_stub.errors import (
     IapError,
@@ -39,14 +47,11 @@ from client_stub.errors import (
     ReservationStateError,
 )
 from client_stub.request_ids import request_id_or_new
+from client_stub.reserving import Reserving
 from client_stub.service_client import DEFAULT_TIMEOUT_SECONDS
-
-Result = TypeVar("Result")
 
 _BROKER_DOMAIN: Final = "iap.broker"
 _logger = logging.getLogger(__name__)
-# The event loop keeps weak references only: a task that nothing else holds may vanish half done.
-_running: Final[set[asyncio.Task[Any]]] = set()
 _ERROR_BY_STATE: Final[Mapping[ReservationState, type[ReservationStateError]]] = MappingProxyType(
     {
         error_class.state: error_class
@@ -111,12 +116,17 @@ async def charge(
     it does while the reservation is active (`replayed`), and raises ReservationStateError once it was captured,
     released or has expired. InsufficientCreditsError, with an offer, when the account cannot pay.
 
+    When reserving ends without a clear answer, credits may be reserved all the same. Without a `request_id` they are
+    looked for in the background and given back. With one they are left as they are, for a retry with it; without
+    that they come back when the reservation expires.
+
     An error of the body is raised as it is, even when the release fails too. When the capture fails, its error is
     raised: then the work is done and not paid, and the capture may be repeated. When the task is cancelled during the
     capture, that goes on in the background. Each of the broker's calls has `timeout_seconds` of its own.
     """
-    request_id = request_id_or_new(request_id)
-    reserving = broker.reserve(
+    own_id, request_id = request_id is None, request_id_or_new(request_id)
+    reserve = functools.partial(
+        broker.reserve,
         account_token=account_token,
         credits=credits,
         ttl=ttl,
@@ -125,6 +135,7 @@ async def charge(
         request_id=request_id,
         timeout_seconds=timeout_seconds,
     )
+    reserving = Reserving(reserve, request_id=request_id, own_id=own_id)
     settlement = _Settlement(broker, request_id=request_id, timeout_seconds=timeout_seconds)
     charging = Charge(await settlement.reserve(reserving), request_id=request_id)
     _check_active(charging.reservation)
@@ -140,18 +151,11 @@ async def charge(
 
 
 async def drain_charges(timeout_seconds: float) -> int:
-    """Wait until no release or capture runs on this event loop; return how many were not done in time.
+    """Wait until no charge has work left on this event loop; return how many pieces of it were not done in time.
 
     To be called when the process stops, before the broker's channel is closed. What is left is not cancelled.
     """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + timeout_seconds
-    while own := [task for task in _running if task.get_loop() is loop]:
-        left_seconds = end - loop.time()
-        if left_seconds <= 0:
-            return len(own)
-        await asyncio.wait(own, timeout=left_seconds)
-    return 0
+    return await background_tasks.drain(timeout_seconds)
 
 
 class _Settlement:
@@ -165,18 +169,18 @@ class _Settlement:
         self._request_id = request_id
         self._timeout_seconds = timeout_seconds
 
-    async def reserve(self, reserving: Coroutine[Any, Any, ReserveResponse]) -> ReserveResponse:
-        """Reserve; when the caller is cancelled meanwhile, give back what then comes of it."""
-        task = _start(reserving)
+    async def reserve(self, reserving: Reserving) -> ReserveResponse:
+        """Reserve; when that fails, or the caller is cancelled meanwhile, give back what comes of it all the same."""
+        task = background_tasks.start(reserving.call())
         try:
             return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            _start(self._release_unwanted(task))
+        except (asyncio.CancelledError, IapError):
+            background_tasks.start(self._release_unwanted(reserving, task))
             raise
 
     async def capture(self, charging: Charge) -> None:
         """Take what the body decided; it goes on when the caller is cancelled meanwhile."""
-        response = await asyncio.shield(_start(self._capture(charging)))
+        response = await asyncio.shield(background_tasks.start(self._capture(charging)))
         charging.reservation = response.reservation
         charging.balance = response.balance
         charging.captured_credits = response.captured_credits
@@ -186,7 +190,7 @@ class _Settlement:
 
         Waits for the release even when it is a cancellation that ended the body; a further one ends the wait.
         """
-        task = _start(self._release(charging.reservation))
+        task = background_tasks.start(self._release(charging.reservation))
         try:
             response = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -209,7 +213,7 @@ class _Settlement:
         except RuntimeError:
             _log("charge.left_to_expire", reservation, "no event loop is running")
             return
-        _start(self._release(reservation))
+        background_tasks.start(self._release(reservation))
 
     async def _capture(self, charging: Charge) -> CaptureResponse:
         try:
@@ -237,14 +241,10 @@ class _Settlement:
             _log("charge.release_failed", reservation, error)
             raise
 
-    async def _release_unwanted(self, reserving: asyncio.Task[ReserveResponse]) -> None:
-        try:
-            response = await reserving
-        except IapError:
-            return
-        # A replayed one belongs to another attempt, which may still be at work.
-        if not response.replayed:
-            await self._release(response.reservation)
+    async def _release_unwanted(self, reserving: Reserving, task: asyncio.Task[ReserveResponse]) -> None:
+        reservation = await reserving.find_unwanted(task)
+        if reservation is not None:
+            await self._release(reservation)
 
 
 def _check_active(reservation: Reservation) -> None:
@@ -259,20 +259,6 @@ def _check_active(reservation: Reservation) -> None:
         domain=_BROKER_DOMAIN,
         metadata={"reservation_id": reservation.reservation_id},
     )
-
-
-def _start(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-    task = asyncio.get_running_loop().create_task(work)
-    _running.add(task)
-    task.add_done_callback(_finish)
-    return task
-
-
-def _finish(task: asyncio.Task[Any]) -> None:
-    _running.discard(task)
-    if not task.cancelled():
-        # Failures are logged where they happen, and reach the caller if it still waits.
-        task.exception()
 
 
 def _log(event: str, reservation: Reservation, cause: object) -> None:

@@ -1,13 +1,15 @@
 """Runs a mesh to develop against until Ctrl-C: `python -m deploy.run`.
 
-All it needs it keeps in var/: database, outbox, logs, and in run.json the keys of whom it registered the first time.
+All it needs it keeps in var/, or in another `--directory`: database, outbox, logs, and in run.json the keys of whom it
+registered the first time.
 """
 
+import argparse
 import asyncio
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,7 +18,7 @@ from client_stub.errors import IapError
 from deploy.interruption import run_to_end
 from deploy.local_mesh import LocalMesh
 from deploy.node_process import ANY_PORT, ROOT, NodeProcess, ProcessFailedError
-from deploy.run_instructions import instructions
+from deploy.run_instructions import instructions, shown_path
 from deploy.run_state import RunState, load_state, save_state
 from deploy.seeding import seed
 from mesh_runtime.addresses import Address
@@ -29,26 +31,39 @@ PROVIDER_PORT: Final = 50052
 _HOST: Final = "127.0.0.1"
 
 
-async def main() -> int:
+async def main(arguments: Sequence[str] | None = None) -> int:
     """Run the mesh and return the exit code."""
+    directory = _read_directory(arguments)
     try:
-        with _sole_use(DIRECTORY):
-            async with LocalMesh(DIRECTORY, broker_listen=_choose_address(BROKER_PORT)) as mesh:
+        with _sole_use(directory):
+            async with LocalMesh(directory, broker_listen=_choose_address(BROKER_PORT)) as mesh:
                 return await _run(mesh)
     except (ProcessFailedError, IapError) as error:
         print(f"run: error: {error}", file=sys.stderr)
         return 1
     except asyncio.CancelledError:
         # The way it is meant to end.
-        print("\nStopped. All is kept in var/; the next run goes on with it.")
+        print(f"\nStopped. All is kept in {shown_path(directory)}; the next run goes on with it.")
         return 0
+
+
+def _read_directory(arguments: Sequence[str] | None) -> Path:
+    parser = argparse.ArgumentParser(prog="python -m deploy.run", description="Run a mesh to develop against.")
+    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="keep all that is kept here; default: var")
+    directory: Path = parser.parse_args(arguments).directory
+    return directory.resolve()
 
 
 async def _run(mesh: LocalMesh) -> int:
     state = await _start_broker(mesh)
     provider = mesh.add_provider(key=state.seeded.provider_key, listen=_choose_address(PROVIDER_PORT))
     await provider.start()
-    print(instructions(broker=mesh.broker.address, provider=provider.address, seeded=state.seeded), flush=True)
+    print(
+        instructions(
+            broker=mesh.broker.address, provider=provider.address, directory=mesh.directory, seeded=state.seeded
+        ),
+        flush=True,
+    )
     ended = await _wait_for_end(mesh.broker, provider)
     raise ProcessFailedError(f"a server has ended by itself; see {ended.log_path}")
 

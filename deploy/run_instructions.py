@@ -13,15 +13,16 @@ from deploy.seeding import Seeded
 _EXAMPLE_INPUT: Final = {"to": "+12025550143", "text": "Hello from the mesh"}
 
 
-def instructions(*, broker: str, provider: str, seeded: Seeded) -> str:
-    """Return the text, with every address, id and key filled in."""
+def instructions(*, broker: str, provider: str, directory: Path, seeded: Seeded) -> str:
+    """Return the text, with every address, id and key filled in; `directory` is the mesh's own."""
+    kept = shown_path(directory)
     sections = (
         f"The broker serves on {broker}, the provider on {provider}. Ctrl-C stops both.\n"
-        "Database, outbox and logs are in var/, all keys in var/run.json.",
+        f"Database, outbox and logs are in {kept}, all keys in {shown_path(directory / 'run.json')}.",
         "Paste into another terminal:",
         _lines(*_exports(broker, provider, seeded)),
         "Then try the customer's command:",
-        _lines(*_customer_commands(seeded)),
+        _lines(*_customer_commands(directory, seeded)),
         "Any gRPC client that knows server reflection works too, such as grpcurl:",
         _lines(*_grpcurl_commands(broker, provider, seeded)),
         "A request_id makes a call safe to repeat: the same lines again change nothing and are answered with\n"
@@ -30,15 +31,21 @@ def instructions(*, broker: str, provider: str, seeded: Seeded) -> str:
     return "\n\n".join(sections)
 
 
+def shown_path(path: Path) -> str:
+    """Return a path as it is typed in the current directory."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def _exports(broker: str, provider: str, seeded: Seeded) -> tuple[str, ...]:
     return (
         f"export IAP_BROKER={broker} IAP_PROVIDER={provider}",
         f"export IAP_ACCOUNT_TOKEN={seeded.account_token}",
         f"export IAP_CUSTOMER_KEY={seeded.customer_key}",
+        f"export IAP_PROVIDER_KEY={seeded.provider_key}",
     )
 
 
-def _customer_commands(seeded: Seeded) -> tuple[str, ...]:
+def _customer_commands(directory: Path, seeded: Seeded) -> tuple[str, ...]:
     iap, text = _iap_command(), "--to {to} --text '{text}'".format(**_EXAMPLE_INPUT)
     return (
         f"{iap} catalog",
@@ -47,7 +54,7 @@ def _customer_commands(seeded: Seeded) -> tuple[str, ...]:
         f"{iap} quote {seeded.service} {text}",
         f"{iap} serve {seeded.service} {text}",
         f"{iap} statement",
-        "cat var/sms-outbox.txt",
+        f"cat {shlex.quote(shown_path(directory / 'sms-outbox.txt'))}",
     )
 
 
@@ -84,12 +91,8 @@ def _iap_command() -> str:
         return "iap"
     beside_python = Path(sys.executable).with_name("iap")
     if beside_python.exists():
-        return shlex.quote(_relative(beside_python))
-    return f"{shlex.quote(_relative(Path(sys.executable)))} -m client_stub"
-
-
-def _relative(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+        return shlex.quote(shown_path(beside_python))
+    return f"{shlex.quote(shown_path(Path(sys.executable)))} -m client_stub"
 
 
 def _lines(*lines: str) -> str:

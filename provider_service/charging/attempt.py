@@ -94,16 +94,20 @@ class Attempt:
     async def _serve(self) -> Outcome:
         timeout_seconds = clamp_seconds(self._work_end - self._loop.time(), cap_seconds=budgets.RESERVE_SECONDS)
         reserved = await self._payments.reserve(self.request, timeout_seconds=timeout_seconds)
+        if reserved.reservation.service != self.request.service.name:
+            return await self._refuse_account(reserved)
         if reserved.reservation.state != ReservationState.RESERVATION_STATE_ACTIVE:
             return _settled_before(reserved)
         if not self._callers and reserved.replayed:
             # Another process may be at work on it: not ours to give back.
             raise refusals.not_settled()
         try:
-            self._check_wanted(reserved)
+            if not self._callers:
+                raise refusals.reservation_released(reserved.reservation.reservation_id)
             output = await self._work(reserved)
         except CallError as error:
-            return await self._release(reserved, error)
+            await self._release(reserved)
+            return Refused(error=error, released_reservation_id=reserved.reservation.reservation_id)
         self._work_done.set_result(None)
         captured = await self._payments.capture(self.request, reserved)
         return Served(
@@ -113,12 +117,19 @@ class Attempt:
             balance=captured.balance,
         )
 
-    def _check_wanted(self, reserved: Reserved) -> None:
-        service, account_service = self.request.service.name, reserved.reservation.service
-        if account_service != service:
-            raise refusals.account_of_other_service(service=service, account_service=account_service)
-        if not self._callers:
-            raise refusals.reservation_released(reserved.reservation.reservation_id)
+    async def _refuse_account(self, reserved: Reserved) -> Outcome:
+        """Refuses an account of another service of this provider, which only a reservation on it tells.
+
+        No id is burnt that could have served: an account's service never changes, so the same call gets this answer
+        every time, here and in any other process, and the right account is another scope of ids. Who keeps account
+        and id and changes the service makes another request, for which an id was never to be kept.
+        """
+        error = refusals.account_of_other_service(
+            service=self.request.service.name, account_service=reserved.reservation.service
+        )
+        if reserved.reservation.state == ReservationState.RESERVATION_STATE_ACTIVE:
+            await self._release(reserved)
+        return Refused(error=error)
 
     async def _work(self, reserved: Reserved) -> Struct:
         """Does the work within its time. Raises CallError, whatever goes wrong."""
@@ -157,13 +168,12 @@ class Attempt:
         _logger.exception("service.bug", service=self.request.service.name, request_id=self.request.request_id)
         return internal(DOMAIN)
 
-    async def _release(self, reserved: Reserved, error: CallError) -> Outcome:
+    async def _release(self, reserved: Reserved) -> None:
         """Gives the credits back; waits for it as long as callers can, and leaves the rest to the background."""
         releasing = self._pending.run_shielded(self._payments.release(self.request, reserved))
         # Half of the time that is left, so that the answer is in time even when the release is not.
         seconds = min(self._answer_end - self._loop.time(), budgets.SETTLE_SECONDS) / 2
         await asyncio.wait({releasing}, timeout=max(seconds, 0))
-        return Refused(error=error, released_reservation_id=reserved.reservation.reservation_id)
 
 
 def _settled_before(reserved: Reserved) -> Served:

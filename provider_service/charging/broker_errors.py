@@ -19,7 +19,7 @@ from client_stub.errors import (
 from mesh_runtime.call_errors import CallError, internal, invalid_argument
 from mesh_runtime.field_rules import FieldViolation
 from mesh_runtime.logs import get_logger
-from provider_service.charging.refusals import DOMAIN, broker_unavailable
+from provider_service.charging.refusals import DOMAIN, RetriedInTime, broker_unavailable
 
 _BROKER_DOMAIN: Final = "iap.broker"
 _PASSED_ON: Final = frozenset(
@@ -43,7 +43,7 @@ _ACCOUNT_TOKEN: Final = "account_token"  # noqa: S105 - a field's name
 _logger = get_logger("provider_service.charging")
 
 
-class PassedOnError(CallError):
+class PassedOnError(RetriedInTime):
     """A refusal of the broker, passed on with the very status it came with."""
 
     def __init__(self, error: IapError) -> None:

@@ -7,23 +7,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, Reservation, ReserveResponse
+from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, Reservation
 
 from client_stub.broker import BrokerClient
 from client_stub.errors import (
     DeadlineExceededError,
     IapError,
     InternalError,
+    RequestIdReusedError,
+    ReservationNotFoundError,
     ReservationStateError,
     TemporaryError,
 )
 from mesh_runtime.logs import get_logger
 from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
-from provider_service.charging.budgets import SETTLE_CALL_SECONDS
+from provider_service.charging.budgets import RESERVE_SECONDS, SETTLE_CALL_SECONDS, clamp_seconds
 from provider_service.charging.paid_request import PaidRequest
 
 Response = TypeVar("Response")
 
+# The label of a reservation that tells which request it was made for.
+_DIGEST: Final = "request_digest"
 _RELEASE_REASON: Final = "the work was not done"
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 5.0
@@ -54,27 +58,62 @@ class Payments:
 
         The broker takes a retry for the same request only if every parameter is the same, so none may depend on
         the moment: there is no ttl here, and reservations live as long as the service's do by default. The digest
-        makes the broker refuse the id for another input even when this process knows nothing of the first.
+        makes the broker refuse the id for another input even when this process knows nothing of the first. Price and
+        title may have changed since then, however: a request with the same digest goes on from its reservation, at
+        the price that was set aside.
 
         Whether an unanswered call has reserved is unknown. It is not released then, so that a retry can go on.
         """
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout_seconds
         try:
             response = await self._broker.reserve(
                 account_token=request.account_token,
                 credits=request.credits,
                 description=request.service.title,
-                metadata={"request_digest": request.digest},
+                metadata={_DIGEST: request.digest},
                 request_id=request.request_id,
                 timeout_seconds=timeout_seconds,
             )
+        except RequestIdReusedError as error:
+            return await self._find_reserved(request, error, end=end)
         except IapError as error:
             raise to_call_error(error, rpc="Reserve") from error
+        lifetime_seconds = _lifetime_seconds(response.reservation, replayed=response.replayed)
         return Reserved(
             reservation=response.reservation,
             balance=response.balance,
             replayed=response.replayed,
-            expiry=now + _lifetime_seconds(response),
+            # Counted from the time before the call: rather too early than too late.
+            expiry=end - timeout_seconds + lifetime_seconds,
+        )
+
+    async def _find_reserved(self, request: PaidRequest, reused: RequestIdReusedError, *, end: float) -> Reserved:
+        """Returns the reservation of this very request, made when it cost something else or was called otherwise.
+
+        `end` is a reading of the event loop's clock. Raises CallError, REQUEST_ID_REUSED for another request's.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            found = await self._broker.get_reservation(
+                request_id=request.request_id,
+                account_token=request.account_token,
+                timeout_seconds=clamp_seconds(end - loop.time(), cap_seconds=RESERVE_SECONDS),
+            )
+        except ReservationNotFoundError:
+            raise to_call_error(reused, rpc="Reserve") from reused
+        except IapError as error:
+            raise to_call_error(error, rpc="GetReservation") from error
+        now, reservation = loop.time(), found.reservation
+        if reservation.metadata.get(_DIGEST) != request.digest:
+            raise to_call_error(reused, rpc="Reserve") from reused
+        return Reserved(
+            reservation=reservation,
+            balance=await self.read_balance(
+                request.account_token, timeout_seconds=clamp_seconds(end - now, cap_seconds=RESERVE_SECONDS)
+            ),
+            replayed=True,
+            expiry=now + _lifetime_seconds(reservation, replayed=True),
         )
 
     async def capture(self, request: PaidRequest, reserved: Reserved) -> CaptureResponse:
@@ -128,11 +167,10 @@ class Payments:
         return response.balance
 
 
-def _lifetime_seconds(response: ReserveResponse) -> float:
+def _lifetime_seconds(reservation: Reservation, *, replayed: bool) -> float:
     """Tells how long a reservation lives from now on, by the broker's clock alone where that is possible."""
-    reservation = response.reservation
     expire_time = reservation.expire_time.ToDatetime(UTC)
-    start = datetime.now(UTC) if response.replayed else reservation.create_time.ToDatetime(UTC)
+    start = datetime.now(UTC) if replayed else reservation.create_time.ToDatetime(UTC)
     return (expire_time - start).total_seconds()
 
 

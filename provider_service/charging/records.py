@@ -53,6 +53,9 @@ class Records:
                 size_bytes = _RECORD_BYTES
             case _:
                 return
+        before = self._records.pop(request.key, None)
+        if before is not None:
+            self._size_bytes -= before.size_bytes
         self._records[request.key] = _Record(request.digest, outcome, size_bytes)
         self._size_bytes += size_bytes
         while len(self._records) > self._requests_maximum or self._size_bytes > self._bytes_maximum:

@@ -6,23 +6,39 @@ from typing import Final
 import grpc
 from google.rpc import error_details_pb2
 
-from mesh_runtime.call_errors import CallError, invalid_argument, unavailable
+from mesh_runtime import deadlines
+from mesh_runtime.call_errors import CallError, invalid_argument, retry_info
 from mesh_runtime.field_rules import FieldViolation
 from provider_service.services.service import InvalidInput, ServiceFailure
 
 DOMAIN: Final = "iap.provider"
 _RETRY_AFTER: Final = timedelta(seconds=1)
+# See https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
+_DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", b"-1")
 
 
 class ServiceFailed(CallError):
-    """The work failed. gRPC is told not to repeat the call by itself, as its request_id is used up.
-
-    The header is that of https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
-    """
+    """The work failed. gRPC is told not to repeat the call by itself, as its request_id is used up."""
 
     def to_trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
         """Return the trailing metadata that carries the status and the request not to retry."""
-        return (*super().to_trailing_metadata(), ("grpc-retry-pushback-ms", b"-1"))
+        return (*super().to_trailing_metadata(), _DO_NOT_RETRY)
+
+
+class RetriedInTime(CallError):
+    """Something is down, and gRPC repeats the call by itself: as long as the caller's deadline leaves time for it.
+
+    Near the deadline it is told not to. Else that would strike first, and the caller would learn that no answer came
+    in time instead of what is the matter.
+    """
+
+    def to_trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the trailing metadata that carries the status and, near the deadline, the request not to retry."""
+        metadata = super().to_trailing_metadata()
+        remaining_seconds = deadlines.remaining_seconds()
+        if self.code is not grpc.StatusCode.UNAVAILABLE or remaining_seconds is None:
+            return metadata
+        return metadata if remaining_seconds > _RETRY_AFTER.total_seconds() else (*metadata, _DO_NOT_RETRY)
 
 
 def service_not_found(service: str) -> CallError:
@@ -116,9 +132,19 @@ def reservation_expired(reservation_id: str, expire_time: datetime) -> CallError
 
 def not_settled() -> CallError:
     """Answers a caller whose time is up before the outcome is known; the same request_id finds it out."""
-    return unavailable(DOMAIN, "no final outcome yet; ask again with the same request_id", _RETRY_AFTER)
+    return _unavailable("no final outcome yet; ask again with the same request_id")
 
 
 def broker_unavailable() -> CallError:
     """Answers while this provider gets no use out of its broker."""
-    return unavailable(DOMAIN, "the credit broker cannot be used at the moment", _RETRY_AFTER)
+    return _unavailable("the credit broker cannot be used at the moment")
+
+
+def _unavailable(message: str) -> CallError:
+    return RetriedInTime(
+        code=grpc.StatusCode.UNAVAILABLE,
+        reason="UNAVAILABLE",
+        message=message,
+        domain=DOMAIN,
+        details=[retry_info(_RETRY_AFTER)],
+    )

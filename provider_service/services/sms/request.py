@@ -1,5 +1,6 @@
 """What the service is asked to do: its input, checked."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from provider_service.services.sms.segments import (
 
 SEGMENTS_MAXIMUM = 10
 CHARACTERS_MAXIMUM = SEGMENTS_MAXIMUM * CHARACTERS_PER_SEGMENT_MAXIMUM
+
+# All control characters but the tab and those that the alphabets of SMS have: line feed, form feed, carriage return.
+# No phone shows the others, and what stands between here and there may cut the text at them: NUL ends a C string.
+CONTROL_CHARACTER_PATTERN = r"[\u0000-\u0008\u000b\u000e-\u001f\u007f-\u009f]"
 
 INPUT_SCHEMA: Mapping[str, Json] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -30,7 +35,9 @@ INPUT_SCHEMA: Mapping[str, Json] = {
             "minLength": 1,
             "maxLength": CHARACTERS_MAXIMUM,
             "pattern": r"\S",
-            "description": f"The text, not only white space, at most {SEGMENTS_MAXIMUM} segments long.",
+            "not": {"pattern": CONTROL_CHARACTER_PATTERN},
+            "description": f"The text, not only white space, at most {SEGMENTS_MAXIMUM} segments long, "
+            "without control characters other than tabs and the ends of lines and pages.",
         },
     },
     "required": ["to", "text"],
@@ -83,6 +90,9 @@ def _parse_text(value: Json) -> SegmentedText:
         raise ValueError(f"must fit into {SEGMENTS_MAXIMUM} segments: it has {len(value)} characters")
     if has_surrogates(value):
         raise ValueError("must be Unicode text, without halves of surrogate pairs")
+    control_character = re.search(CONTROL_CHARACTER_PATTERN, value)
+    if control_character is not None:
+        raise ValueError(f"must be text without the control character U+{ord(control_character[0]):04X}")
     segmented_text = split_text(value)
     if len(segmented_text.segments) > SEGMENTS_MAXIMUM:
         raise ValueError(f"must fit into {SEGMENTS_MAXIMUM} segments: it takes {len(segmented_text.segments)}")

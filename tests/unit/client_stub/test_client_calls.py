@@ -185,6 +185,65 @@ async def test_a_cancelled_call_raises_cancelled_error() -> None:
             await calling
 
 
+async def test_a_call_that_a_stopping_server_drops_is_tried_again() -> None:
+    answers: list[Answer] = [grpc.StatusCode.CANCELLED, ReserveResponse(replayed=True)]
+    async with (
+        serving(ScriptedServer({RESERVE: answers})) as server,
+        BrokerClient.connect(server.target) as broker,
+    ):
+        assert (await reserve(broker)).replayed
+    first, again = server.requests(RESERVE)
+    assert first == again
+
+
+async def test_a_call_cancelled_here_ends_at_once_and_is_not_tried_again() -> None:
+    reached, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(_request: ReserveRequest) -> ReserveResponse:
+        reached.set()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.set()
+        return ReserveResponse()
+
+    async with (
+        serving(ScriptedServer({RESERVE: hang})) as server,
+        BrokerClient.connect(server.target) as broker,
+    ):
+        calling = asyncio.create_task(reserve(broker))
+        await reached.wait()
+        start = time.monotonic()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        assert time.monotonic() - start < 0.5
+        await asyncio.wait_for(ended.wait(), 5)
+        # Longer than the pause before a second attempt.
+        await asyncio.sleep(0.3)
+    assert len(server.calls) == 1
+
+
+async def test_a_call_cancelled_between_two_attempts_is_not_tried_again() -> None:
+    reached = asyncio.Event()
+
+    def refuse(_request: ReserveRequest) -> Answer:
+        reached.set()
+        return grpc.StatusCode.UNAVAILABLE
+
+    script = ScriptedServer({RESERVE: refuse}, trailing_metadata=(("grpc-retry-pushback-ms", "600"),))
+    async with serving(script) as server, BrokerClient.connect(server.target) as broker:
+        calling = asyncio.create_task(reserve(broker))
+        await reached.wait()
+        # The answer has arrived by then; the second attempt is not due yet.
+        await asyncio.sleep(0.2)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        await asyncio.sleep(0.8)
+    assert len(server.calls) == 1
+
+
 async def test_calls_are_spread_over_the_servers_of_a_target() -> None:
     async with (
         serving(ScriptedServer({RESERVE: ReserveResponse()})) as one,

@@ -146,6 +146,16 @@ class BrokerDouble(broker_pb2_grpc.BrokerServiceServicer):
         await self._end("Release")
         return broker_pb2.ReleaseResponse(reservation=booking.current(), balance=booking.account.balance)
 
+    async def GetReservation(
+        self, request: broker_pb2.GetReservationRequest, context: Any
+    ) -> broker_pb2.GetReservationResponse:
+        await self._begin("GetReservation", request, context)
+        self._account(request.account_token)
+        booking = self._find(request)
+        if booking is None:
+            raise refusal(grpc.StatusCode.NOT_FOUND, "RESERVATION_NOT_FOUND")
+        return broker_pb2.GetReservationResponse(reservation=booking.current())
+
     async def CheckCredits(
         self, request: broker_pb2.CheckCreditsRequest, context: Any
     ) -> broker_pb2.CheckCreditsResponse:
@@ -174,7 +184,7 @@ class BrokerDouble(broker_pb2_grpc.BrokerServiceServicer):
             raise refusal(grpc.StatusCode.NOT_FOUND, "ACCOUNT_NOT_FOUND", detail)
         return account
 
-    def _find(self, request: broker_pb2.ReserveRequest) -> Booking | None:
+    def _find(self, request: broker_pb2.ReserveRequest | broker_pb2.GetReservationRequest) -> Booking | None:
         for booking in self.bookings.values():
             if (booking.request.account_token, booking.request.request_id) == (
                 request.account_token,

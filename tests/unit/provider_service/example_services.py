@@ -13,7 +13,7 @@ async def echo(service_input: Mapping[str, Json]) -> Mapping[str, Json]:
 
 
 class ExampleService:
-    """Costs as many credits as its text has characters; does whatever `work` is set to."""
+    """Costs as many credits as its text has characters, times `price`; does whatever `work` is set to."""
 
     unit_name = "character"
 
@@ -21,6 +21,7 @@ class ExampleService:
         self.name = name
         self.title = f"The {name} service"
         self.work = work
+        self.price = 1
         self.requests: list[str] = []
         self.closed = False
         self.began = asyncio.Event()
@@ -33,7 +34,7 @@ class ExampleService:
         text = service_input.get("text")
         if not isinstance(text, str) or not text:
             raise InvalidInput([FieldViolation("text", "must be text"), FieldViolation("other", "must be left out")])
-        return Quote(credits=len(text), breakdown={"characters": len(text)})
+        return Quote(credits=len(text) * self.price, breakdown={"characters": len(text)})
 
     async def perform(self, service_input: Mapping[str, Json], *, request_id: str) -> Mapping[str, Json]:
         self.requests.append(request_id)

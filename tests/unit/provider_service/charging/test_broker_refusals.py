@@ -8,7 +8,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from client_stub.errors import InvalidArgumentError
+from client_stub.errors import InvalidArgumentError, UnavailableError
+from client_stub.provider import ProviderClient
 from mesh_runtime.call_errors import CallError, invalid_argument
 from mesh_runtime.field_rules import FieldViolation
 from tests.unit.provider_service.broker_double import CAPTURED, BrokerDouble, refusal, serving
@@ -117,6 +118,51 @@ async def test_a_broker_that_hangs_is_answered_within_the_deadline(broker: Broke
     broker.before["Reserve"] = [hang]
     refused = await provider.refused(account_token=broker.open_account(10), timeout=1)
     assert (refused.code, refused.domain) == (grpc.StatusCode.UNAVAILABLE, "iap.provider")
+
+
+@pytest.mark.parametrize("seconds", [0.8, 2.0])
+async def test_a_caller_that_retries_learns_before_its_deadline_that_the_broker_is_away(
+    service: ExampleService, seconds: float
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        async with providing(address, [service]) as provider, ProviderClient.connect(provider.address) as client:
+            with pytest.raises(UnavailableError) as caught:
+                await client.serve(
+                    service="echo", input={"text": "hello"}, account_token="token", timeout_seconds=seconds
+                )
+    assert (caught.value.domain, caught.value.message) == (
+        "iap.provider",
+        "the credit broker cannot be used at the moment",
+    )
+
+
+class NotToBeRetried(CallError):
+    def to_trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return (*super().to_trailing_metadata(), ("grpc-retry-pushback-ms", b"-1"))
+
+
+async def test_what_the_broker_says_of_itself_near_the_deadline_is_not_retried_away(
+    broker: BrokerDouble, provider: Provider
+) -> None:
+    error = NotToBeRetried(
+        code=grpc.StatusCode.UNAVAILABLE, reason="UNAVAILABLE", message="draining", domain="iap.broker"
+    )
+    broker.fail("Reserve", error, times=100)
+    async with ProviderClient.connect(provider.address) as client:
+        with pytest.raises(UnavailableError, match="draining"):
+            await client.serve(
+                service="echo", input={"text": "hello"}, account_token=broker.open_account(10), timeout_seconds=0.9
+            )
+    assert broker.calls["Reserve"] == 1
+
+
+async def test_with_time_left_a_caller_is_free_to_retry(broker: BrokerDouble, provider: Provider) -> None:
+    broker.fail("Reserve", refusal(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID"))
+    async with ProviderClient.connect(provider.address) as client:
+        served = await client.serve(service="echo", input={"text": "hello"}, account_token=broker.open_account(10))
+    assert served.charged_credits == 5
 
 
 async def test_a_capture_outlasts_a_restart_of_the_broker(broker: BrokerDouble, service: ExampleService) -> None:

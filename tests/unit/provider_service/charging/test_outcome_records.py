@@ -72,6 +72,15 @@ def test_an_output_that_does_not_fit_at_all_is_not_kept() -> None:
     assert records.find(asked) is None
 
 
+def test_an_outcome_that_replaces_another_takes_its_room() -> None:
+    records, asked, other = Records(bytes_maximum=100_000), request(), request()
+    records.keep(other, served(to_struct({"echo": "x" * 40_000})))
+    for _ in range(3):
+        records.keep(asked, served(to_struct({"echo": "x" * 40_000})))
+    assert records.find(other) is not None
+    assert records.find(asked) is not None
+
+
 def test_neither_token_nor_input_shows_in_a_request() -> None:
     asked = request("secret text", token="secret token")
     assert "secret" not in repr(asked)

@@ -51,6 +51,78 @@ async def test_after_a_restart_the_same_id_for_another_input_of_the_same_price_i
     assert len(service.requests) == 1
 
 
+def change_price_and_title(service: ExampleService) -> None:
+    service.price = 3
+    service.title = "A new title"
+
+
+async def test_after_a_change_of_price_a_served_request_is_replayed_at_the_old_one(
+    broker: BrokerDouble, broker_address: str, service: ExampleService, token: str, request_id: str
+) -> None:
+    async with providing(broker_address, [service]) as before:
+        first = await before.serve(account_token=token, request_id=request_id)
+    change_price_and_title(service)
+    async with providing(broker_address, [service]) as after:
+        again = await after.serve(account_token=token, request_id=request_id)
+    assert again.replayed
+    assert (again.reservation_id, again.charged_credits) == (first.reservation_id, 5)
+    assert again.balance == first.balance
+    assert len(service.requests) == broker.calls["Capture"] == 1
+
+
+async def test_after_a_change_of_price_what_is_reserved_is_worked_for_and_taken(
+    broker: BrokerDouble, broker_address: str, service: ExampleService, token: str, request_id: str
+) -> None:
+    async with providing(broker_address, [service]) as before:
+        broker.fail("Reserve", refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT"), after=True)
+        await before.refused(account_token=token, request_id=request_id)
+    change_price_and_title(service)
+    async with providing(broker_address, [service]) as after:
+        response = await after.serve(account_token=token, request_id=request_id)
+    assert (response.charged_credits, response.replayed) == (5, False)
+    assert response.balance.ledger_credits == 95
+    assert response.output["echo"] == "hello"
+    assert [reservation.state for reservation in broker.reservations] == [CAPTURED]
+
+
+async def test_after_a_change_of_price_a_failed_request_is_not_done_again(
+    broker: BrokerDouble, broker_address: str, service: ExampleService, token: str, request_id: str
+) -> None:
+    service.work = fail
+    async with providing(broker_address, [service]) as before:
+        await before.refused(account_token=token, request_id=request_id)
+    change_price_and_title(service)
+    async with providing(broker_address, [service]) as after:
+        refused = await after.refused(account_token=token, request_id=request_id)
+    assert refused.reason == "RESERVATION_RELEASED"
+    assert len(service.requests) == 1
+
+
+async def test_after_a_change_of_price_the_same_id_for_another_input_is_refused(
+    broker: BrokerDouble, broker_address: str, service: ExampleService, token: str, request_id: str
+) -> None:
+    async with providing(broker_address, [service]) as before:
+        await before.serve(account_token=token, request_id=request_id, text="hello")
+    change_price_and_title(service)
+    async with providing(broker_address, [service]) as after:
+        refused = await after.refused(account_token=token, request_id=request_id, text="world")
+    assert (refused.reason, refused.domain) == ("REQUEST_ID_REUSED", "iap.broker")
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("rpc", ["GetReservation", "CheckCredits"])
+async def test_an_earlier_reservation_that_cannot_be_read_now_can_be_later(
+    broker: BrokerDouble, broker_address: str, service: ExampleService, token: str, request_id: str, rpc: str
+) -> None:
+    async with providing(broker_address, [service]) as before:
+        await before.serve(account_token=token, request_id=request_id)
+    change_price_and_title(service)
+    async with providing(broker_address, [service]) as after:
+        broker.fail(rpc, refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT"))
+        assert (await after.refused(account_token=token, request_id=request_id)).reason == "STORAGE_CONFLICT"
+        assert (await after.serve(account_token=token, request_id=request_id)).replayed
+
+
 async def test_after_a_restart_a_failed_request_is_not_done_again(
     broker: BrokerDouble, broker_address: str, service: ExampleService, token: str, request_id: str
 ) -> None:

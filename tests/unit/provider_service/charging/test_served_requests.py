@@ -27,7 +27,7 @@ from tests.unit.provider_service.broker_double import (
     refusal,
 )
 from tests.unit.provider_service.example_services import ExampleService
-from tests.unit.provider_service.harness import Provider
+from tests.unit.provider_service.harness import Provider, providing
 
 
 def balance(response: object) -> tuple[int, int, int]:
@@ -108,6 +108,20 @@ async def test_credits_of_another_service_do_not_pay(
     assert refused.metadata == {"service": "echo", "account_service": "fax"}
     assert [reservation.state for reservation in broker.reservations] == [RELEASED]
     assert service.requests == []
+
+
+async def test_an_account_of_another_service_is_refused_the_same_way_every_time(
+    broker: BrokerDouble, broker_address: str, provider: Provider, service: ExampleService
+) -> None:
+    faxing, right, request_id = broker.open_account(10, service="fax"), broker.open_account(10), str(uuid.uuid4())
+    first, again = [await provider.refused(account_token=faxing, request_id=request_id) for _ in range(2)]
+    async with providing(broker_address, [service]) as restarted:
+        elsewhere = await restarted.refused(account_token=faxing, request_id=request_id)
+    assert first.reason == "PERMISSION_DENIED"
+    assert first.status == again.status == elsewhere.status
+    assert (await provider.serve(account_token=right, request_id=request_id)).charged_credits == 5
+    assert broker.accounts[faxing].balance.available_credits == 10
+    assert broker.calls["Release"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -114,6 +115,23 @@ def test_half_a_surrogate_pair_is_refused(service: Service) -> None:
     assert find_violations(service, {"to": TO, "text": "Hi \ud83d"}) == {
         "text": "must be Unicode text, without halves of surrogate pairs"
     }
+
+
+@pytest.mark.parametrize("character", ["\0", "\b", "\v", "\x1b", "\x1f", "\x7f", "\x85", "\x9f"])
+def test_a_control_character_that_no_phone_shows_is_refused(service: Service, character: str) -> None:
+    assert find_violations(service, {"to": TO, "text": f"Hi{character} there"}) == {
+        "text": f"must be text without the control character U+{ord(character):04X}"
+    }
+    properties = service.input_schema["properties"]
+    assert isinstance(properties, dict)
+    assert isinstance(properties["text"], dict)
+    assert isinstance(properties["text"]["not"], dict)
+    assert re.search(str(properties["text"]["not"]["pattern"]), character)
+
+
+@pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\r\nb", "a\fb", "a\u00a0b", "👩\u200d💻"])
+def test_tabs_ends_of_lines_and_joiners_are_text(service: Service, text: str) -> None:
+    assert service.quote({"to": TO, "text": text}).breakdown["segments"] == 1
 
 
 @pytest.mark.parametrize("longest", ["a" * 1530, "語" * 670, "€" * 760, "😀" * 330])
