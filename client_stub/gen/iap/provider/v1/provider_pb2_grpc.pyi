@@ -42,7 +42,7 @@ class ProviderServiceStub:
     """Serves one request: reserves its price at the broker, does the work, captures the credits; or releases them when
     the work fails or the caller goes away.
     A replay never charges again: it gets the first outcome's reservation, charged credits and output, and the
-    balance as it now stands. `output` is absent if the server no longer has it.
+    balance as it now stands, even if the price has changed since. `output` is absent if the server no longer has it.
     Errors: INVALID_ARGUMENT (fields of the input are named `input.…`), SERVICE_NOT_FOUND, INSUFFICIENT_CREDITS,
     ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PERMISSION_DENIED, SERVICE_FAILED, RESERVATION_RELEASED (a request that failed
     before is not done again under its request_id), REQUEST_ID_REUSED.
@@ -63,7 +63,7 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """Serves one request: reserves its price at the broker, does the work, captures the credits; or releases them when
     the work fails or the caller goes away.
     A replay never charges again: it gets the first outcome's reservation, charged credits and output, and the
-    balance as it now stands. `output` is absent if the server no longer has it.
+    balance as it now stands, even if the price has changed since. `output` is absent if the server no longer has it.
     Errors: INVALID_ARGUMENT (fields of the input are named `input.…`), SERVICE_NOT_FOUND, INSUFFICIENT_CREDITS,
     ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PERMISSION_DENIED, SERVICE_FAILED, RESERVATION_RELEASED (a request that failed
     before is not done again under its request_id), REQUEST_ID_REUSED.
@@ -86,7 +86,7 @@ class ProviderServiceServicer:
         """Serves one request: reserves its price at the broker, does the work, captures the credits; or releases them when
         the work fails or the caller goes away.
         A replay never charges again: it gets the first outcome's reservation, charged credits and output, and the
-        balance as it now stands. `output` is absent if the server no longer has it.
+        balance as it now stands, even if the price has changed since. `output` is absent if the server no longer has it.
         Errors: INVALID_ARGUMENT (fields of the input are named `input.…`), SERVICE_NOT_FOUND, INSUFFICIENT_CREDITS,
         ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PERMISSION_DENIED, SERVICE_FAILED, RESERVATION_RELEASED (a request that failed
         before is not done again under its request_id), REQUEST_ID_REUSED.
