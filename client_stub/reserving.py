@@ -21,7 +21,9 @@ from client_stub.errors import (
 _ASKED_AGAIN_FOR_SECONDS: Final = 60.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-# After these a Reserve may have been done.
+# After these a Reserve may have been done. OVERLOADED and STORAGE_CONFLICT are not among them: an attempt of the
+# channel's before may have been done unanswered, but asking a busy broker again after each refusal would keep it busy.
+# That rare reservation is left to expire.
 _UNCLEAR: Final = (UnavailableError, DeadlineExceededError, InternalError)
 # These say nothing, or only of the last of several calls that nothing was done.
 _NO_ANSWER: Final = (*_UNCLEAR, TemporaryError)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from threading import Lock
 
 Clock = Callable[[], datetime]
 
@@ -17,11 +18,15 @@ class ShardClock:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._latest = clock()
+        # Asked on the event loop, and by the thread that writes.
+        self._lock = Lock()
 
     def now(self) -> datetime:
-        """Returns the present instant, or the latest one observed if the clock has stepped back behind it."""
-        return max(self._clock(), self._latest)
+        """Returns the present instant, or the latest one told before if the clock has stepped back behind it."""
+        return self.observe(self._clock())
 
-    def observe(self, instant: datetime) -> None:
-        """Takes note of an instant at which something was committed."""
-        self._latest = max(self._latest, instant)
+    def observe(self, instant: datetime) -> datetime:
+        """Takes note of an instant at which something happened; returns the latest one."""
+        with self._lock:
+            self._latest = max(self._latest, instant)
+            return self._latest

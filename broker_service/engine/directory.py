@@ -4,6 +4,7 @@ These rows change seldom and are looked up by every call, so they are remembered
 changes itself it sees at once. A key revoked elsewhere works for that long after.
 """
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -199,9 +200,10 @@ class Directory:
             rows.replace_service(connection, changed)
             return changed
 
-        changed = await self._write(work)
-        self._services.forget(service)
-        return changed
+        writing = asyncio.ensure_future(self._write(work))
+        # Whatever becomes of the caller: the write goes on without it.
+        writing.add_done_callback(lambda _: self._services.forget(service))
+        return await asyncio.shield(writing)
 
     async def create_pack(
         self,

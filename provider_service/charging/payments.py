@@ -11,13 +11,13 @@ from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, Reservation
 
 from client_stub.broker import BrokerClient
 from client_stub.errors import (
-    DeadlineExceededError,
+    AmountError,
     IapError,
-    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
     RequestIdReusedError,
     ReservationNotFoundError,
     ReservationStateError,
-    TemporaryError,
 )
 from mesh_runtime.logs import get_logger
 from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
@@ -31,9 +31,11 @@ _DIGEST: Final = "request_digest"
 _RELEASE_REASON: Final = "the work was not done"
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 5.0
-# After these the call may succeed yet. A bug of the broker is among them: giving up would leave work unpaid, or done
-# again by a retry.
-_UNCONFIRMED: Final = (TemporaryError, DeadlineExceededError, InternalError)
+# No room is left for another try when the reservation expires this soon.
+_LAST_TRY_SECONDS: Final = 0.2
+# What the broker has decided for good. After anything else the call may succeed yet, even where the fault is a bug or
+# a key not known everywhere yet: giving up would leave work unpaid, or done again by a retry.
+_DECIDED: Final = (ReservationStateError, NotFoundError, AmountError, RequestIdReusedError, InvalidArgumentError)
 _logger = get_logger("provider_service.charging")
 
 
@@ -179,11 +181,14 @@ async def _until_confirmed(call: Callable[[], Awaitable[Response]], reserved: Re
     for delay_seconds in _delays_seconds():
         try:
             return await call()
-        except _UNCONFIRMED as error:
+        except _DECIDED:
+            raise
+        except IapError as error:
             asked_seconds = 0.0 if error.retry_after is None else error.retry_after.total_seconds()
-            wait_seconds = max(delay_seconds, min(asked_seconds, _LONGEST_DELAY_SECONDS))
-            if loop.time() + wait_seconds >= reserved.expiry:
+            left_seconds = reserved.expiry - _LAST_TRY_SECONDS - loop.time()
+            if left_seconds <= 0:
                 raise
+            wait_seconds = min(max(delay_seconds, min(asked_seconds, _LONGEST_DELAY_SECONDS)), left_seconds)
             reservation_id = reserved.reservation.reservation_id
             _logger.warning("broker.unconfirmed", rpc=rpc, reservation_id=reservation_id, reason=error.reason)
             await asyncio.sleep(wait_seconds)

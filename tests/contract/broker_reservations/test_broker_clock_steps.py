@@ -87,3 +87,15 @@ async def test_a_broker_started_again_goes_on_where_it_was(own_world: World) -> 
         again = World(restarted, world.provider, world.rival)
         await again.capture(reservation_id, 2)
     assert (await world.reservation(reservation_id)).captured_credits == 2
+
+
+async def test_what_was_told_to_have_expired_stays_so_when_the_clock_steps_back(own_world: World) -> None:
+    world = own_world
+    account = await world.new_account()
+    reservation_id = await world.reserved(account, 5, ttl=timedelta(seconds=10))
+    world.clock.move(timedelta(seconds=10))
+    # Only read: nothing is committed at this instant.
+    assert (await world.reservation(reservation_id)).state == EXPIRED
+    world.clock.move(timedelta(seconds=-1))
+    assert (await world.reservation(reservation_id)).state == EXPIRED
+    assert (await refusal_of(world.capture(reservation_id))).reason == "RESERVATION_EXPIRED"
