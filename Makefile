@@ -1,4 +1,5 @@
-# Every target works on a fresh clone with Python 3.11 or newer: it installs what it needs first.
+# Every target works on a fresh clone with Python 3.11 or newer: it installs what it needs first. (loadtest also needs
+# ghz, or Go to install it with.)
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,10 +48,10 @@ format: setup  ## Format the code
 	$(BIN)/ruff format $(SOURCES)
 
 protos: $(STUB_VENV)/.installed  ## Generate the stubs from protos/
-	$(GENERATE) write
+	@$(GENERATE) write 2> $(STUB_VENV)/generate.log || { cat $(STUB_VENV)/generate.log; exit 1; }
 
 protos-check: $(STUB_VENV)/.installed  ## Fail if the stubs checked in are not those of protos/
-	$(GENERATE) check
+	@$(GENERATE) check 2> $(STUB_VENV)/generate.log || { cat $(STUB_VENV)/generate.log; exit 1; }
 
 constraints: setup  ## Pin what is installed in .venv, after an upgrade
 	head -n 1 constraints.txt > constraints.new

@@ -25,7 +25,7 @@ def instructions(*, broker: str, provider: str, directory: Path, seeded: Seeded)
         _lines(*_customer_commands(directory, seeded)),
         "Any gRPC client that knows server reflection works too, such as grpcurl:",
         _lines(*_grpcurl_commands(broker, provider, seeded)),
-        "A request_id makes a call safe to repeat: the same lines again change nothing and are answered with\n"
+        "A request_id makes a call safe to repeat: the same grpcurl lines again change nothing and are answered with\n"
         "`replayed`. Another request needs another one.",
     )
     return "\n\n".join(sections)

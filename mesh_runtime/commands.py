@@ -1,6 +1,7 @@
 """Running a click command the way every command of this project behaves."""
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Coroutine
 from typing import Any, Final, NoReturn, TypeVar
@@ -38,6 +39,15 @@ def invoke(command: click.Command, program_name: str) -> NoReturn:
     except click.Abort:
         sys.exit(_EXIT_CODE_INTERRUPTED)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def invoke_from(module_name: str, program_name: str, *, extra: str) -> NoReturn:
+    """Run the `command` of a module like `invoke`; without what the module needs, say which extra brings it."""
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        _fail(program_name, f"{error.name} is not installed; pip install 'iap-mesh[{extra}]' brings what is needed")
+    invoke(module.command, program_name)
 
 
 def environment_prefix(program_name: str) -> str:

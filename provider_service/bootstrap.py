@@ -1,17 +1,22 @@
 """Puts a provider together and runs it: the only place that knows all parts."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import Final, TypeVar
 
 from iap.provider.v1.provider_pb2_grpc import add_ProviderServiceServicer_to_server
 
 from client_stub.broker import BrokerClient
+from client_stub.catalog import CatalogClient
 from client_stub.errors import ConfigurationError
+from client_stub.service_client import ServiceClient
+from mesh_runtime.addresses import Address
 from mesh_runtime.logs import get_logger
-from mesh_runtime.node import Node, NodeOptions, serve_until_signal
+from mesh_runtime.node import Node, NodeOptions, print_listening, serve_until_signal
 from mesh_runtime.pending_tasks import PendingTasks
 from mesh_runtime.startup_errors import StartupError
+from provider_service.broker_check import check_broker
 from provider_service.charging.paid_requests import PaidRequests
 from provider_service.charging.payments import Payments
 from provider_service.charging.pricing import PriceList
@@ -19,6 +24,8 @@ from provider_service.charging.refusals import DOMAIN
 from provider_service.services.service import InvalidOption, Service, ServiceFactory
 from provider_service.settings import Settings, options_of
 from provider_service.transport.provider_servicer import SERVICE_NAME, ProviderServicer
+
+Client = TypeVar("Client", bound=ServiceClient)
 
 SERVICES_GROUP: Final = "iap_mesh.services"
 # How long the end of the process waits for captures and releases that the broker has not confirmed.
@@ -52,11 +59,18 @@ def create_services(settings: Settings, found: Mapping[str, EntryPoint]) -> list
 
 async def serve(settings: Settings, services: Iterable[Service]) -> None:
     """Serves until a signal; then lets running requests finish, settles what they owe, and closes everything."""
-    broker = _connect(settings)
+    broker = _connect(BrokerClient, settings)
     pending = PendingTasks()
     price_list = PriceList(services)
+    checks: set[asyncio.Task[None]] = set()
+
+    def announce(address: Address) -> None:
+        print_listening(address)
+        checks.add(asyncio.create_task(_check(settings, price_list.services)))
 
     async def settle_and_close() -> None:
+        for check in checks:
+            check.cancel()
         left = await pending.drain(SETTLE_DRAIN_SECONDS)
         if left:
             _logger.warning("provider.left_unsettled", requests=left)
@@ -67,7 +81,12 @@ async def serve(settings: Settings, services: Iterable[Service]) -> None:
     node = Node(_node_options(settings), domain=DOMAIN, service_names=[SERVICE_NAME])
     servicer = ProviderServicer(price_list, PaidRequests(Payments(broker), pending=pending))
     add_ProviderServiceServicer_to_server(servicer, node.server)
-    await serve_until_signal(node, after_stop=settle_and_close)
+    await serve_until_signal(node, after_stop=settle_and_close, announce=announce)
+
+
+async def _check(settings: Settings, services: Iterable[Service]) -> None:
+    async with _connect(CatalogClient, settings) as catalog:
+        await check_broker(catalog, services)
 
 
 def _create_service(entry_point: EntryPoint, options: Mapping[str, str]) -> Service:
@@ -84,9 +103,9 @@ def _create_service(entry_point: EntryPoint, options: Mapping[str, str]) -> Serv
     return service
 
 
-def _connect(settings: Settings) -> BrokerClient:
+def _connect(client: type[Client], settings: Settings) -> Client:
     try:
-        return BrokerClient.connect(
+        return client.connect(
             settings.broker, key=settings.key, tls=settings.broker_tls, insecure=settings.broker_insecure
         )
     except ConfigurationError as error:

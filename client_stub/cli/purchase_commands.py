@@ -103,7 +103,8 @@ def _purchase_text(purchase: Purchase, checkout_url: str, request_id: str) -> st
     )
     if not checkout_url:
         return about_purchase
-    unpaid = f"{about_purchase}\n\nPay at {printable(checkout_url)}"
     if not checkout_url.startswith(_SANDBOX_SCHEME):
-        return unpaid
-    return f"{unpaid}\n  iap buy {purchase.pack.pack_id} --pay --request-id {request_id}"
+        return f"{about_purchase}\n\nPay at {printable(checkout_url)}"
+    return (
+        f"{about_purchase}\n\nNot paid yet. To pay:\n  iap buy {purchase.pack.pack_id} --pay --request-id {request_id}"
+    )

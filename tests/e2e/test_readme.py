@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client_stub.accounts import AccountClient
-from client_stub.admin import AdminClient
 from client_stub.broker import BrokerClient
-from client_stub.catalog import CatalogClient
 from client_stub.provider import ProviderClient
 from deploy.local_mesh import LocalMesh
 from deploy.node_process import NodeCommand, NodeProcess
@@ -112,13 +109,11 @@ async def test_the_service_sold_is_found_and_charged_for(mesh: LocalMesh, operat
     (metadata / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
 
     address = mesh.broker.address
-    async with AdminClient.connect(address, key=operator_key) as admin:
-        provider_key = (await admin.register_provider(name="You")).provider_key
-        customer_key = (await admin.register_customer(name="Ada")).customer_key
-    async with CatalogClient.connect(address, key=provider_key) as catalog:
-        await catalog.create_service(service="rot13", title="ROT13", trial_credits=3)
-    async with AccountClient.connect(address, key=customer_key) as accounts:
-        account_token = (await accounts.open_account(service="rot13")).account_token
+    published = await run_python(
+        block("python", "IAP_OPERATOR_KEY"), {"IAP_OPERATOR_KEY": operator_key, "IAP_BROKER": address}
+    )
+    exported = dict(re.findall(r"(IAP_\w+)=(\S+)", published))
+    provider_key, account_token = exported["IAP_PROVIDER_KEY"], exported["IAP_ACCOUNT_TOKEN"]
 
     provider = NodeProcess(
         NodeCommand(
