@@ -1,4 +1,4 @@
-"""Shows the whole of a mesh at work, in about ten seconds: `python -m deploy.demo`.
+"""Shows the whole of a mesh at work, in a few seconds: `python -m deploy.demo`.
 
 Starts a broker and a provider as processes of their own in a temporary directory, buys credits, has text messages
 served and paid for, and checks that everything is as told: exit code 1 if anything is not.

@@ -1,27 +1,21 @@
 import asyncio
-import io
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import grpc
 import pytest
 from iap.broker.v1.broker_pb2 import (
     CaptureRequest,
-    CaptureResponse,
     ReleaseRequest,
-    ReleaseResponse,
     Reservation,
     ReservationState,
     ReserveRequest,
     ReserveResponse,
 )
 
-from client_stub import reserving
 from client_stub.broker import BrokerClient
-from client_stub.charge import Charge, charge, drain_charges
+from client_stub.charge import charge, drain_charges
 from client_stub.errors import (
     IapError,
     InsufficientCreditsError,
@@ -30,86 +24,27 @@ from client_stub.errors import (
     ReservationReleasedError,
     ReservationStateError,
 )
-from tests.unit.client_stub.scripted_server import Answer, Script, ScriptedServer, refusal, serving
-
-RESERVE, CAPTURE, RELEASE = "BrokerService.Reserve", "BrokerService.Capture", "BrokerService.Release"
-ID = "0b6f2f5e-57cb-4b60-8a6a-7c8f1c2d3e4f"
-ACTIVE = ReservationState.RESERVATION_STATE_ACTIVE
-CAPTURED = ReservationState.RESERVATION_STATE_CAPTURED
-RELEASED = ReservationState.RESERVATION_STATE_RELEASED
-BROKEN = refusal(grpc.StatusCode.INTERNAL, "INTERNAL", "broken")
-
-
-def reserved(request: ReserveRequest) -> ReserveResponse:
-    return ReserveResponse(reservation=_reservation(ACTIVE, request.credits), balance={"available_credits": 10})
-
-
-def captured(request: CaptureRequest) -> CaptureResponse:
-    credits_taken = request.credits if request.HasField("credits") else 5
-    return CaptureResponse(
-        reservation=_reservation(CAPTURED, 5),
-        captured_credits=credits_taken,
-        released_credits=5 - credits_taken,
-        balance={"available_credits": 20},
-    )
-
-
-def released(_request: ReleaseRequest) -> ReleaseResponse:
-    return ReleaseResponse(reservation=_reservation(RELEASED, 5), balance={"available_credits": 15})
-
-
-def _reservation(state: ReservationState, credits_reserved: int) -> Reservation:
-    return Reservation(reservation_id="rsv_1", state=state, reserved_credits=credits_reserved)
-
-
-class Gate:
-    """Holds up calls until the test lets them through."""
-
-    def __init__(self, then: Callable[[Any], Answer]) -> None:
-        self._then = then
-        self.reached = asyncio.Event()
-        self.opened = asyncio.Event()
-
-    async def __call__(self, request: Any) -> Answer:
-        self.reached.set()
-        await self.opened.wait()
-        return self._then(request)
-
-
-@asynccontextmanager
-async def a_broker(**scripts: Script) -> AsyncIterator[tuple[BrokerClient, ScriptedServer]]:
-    script = ScriptedServer({RESERVE: reserved, CAPTURE: captured, RELEASE: released})
-    script.scripts.update({f"BrokerService.{method}": answer for method, answer in scripts.items()})
-    async with serving(script) as server, BrokerClient.connect(server.target, key="key") as broker:
-        yield broker, server
-        assert await drain_charges(5) == 0
-
-
-def methods(server: ScriptedServer) -> list[str]:
-    return [call.method for call in server.calls]
-
-
-def charge_five(broker: BrokerClient, timeout_seconds: float = 5) -> Any:
-    return charge(broker, account_token="token", credits=5, request_id=ID, timeout_seconds=timeout_seconds)
-
-
-async def run_charge(broker: BrokerClient, body: Callable[[Charge], Awaitable[None]] | None = None) -> None:
-    async with charge_five(broker) as paying:
-        if body is not None:
-            await body(paying)
-
-
-async def start_charge(broker: BrokerClient, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[None]:
-    """Start a charge in a task of its own and return once its body runs."""
-    running = asyncio.Event()
-
-    async def body(_paying: Charge) -> None:
-        running.set()
-        await work()
-
-    task = asyncio.create_task(run_charge(broker, body))
-    await running.wait()
-    return task
+from tests.unit.client_stub.charges import (
+    ACTIVE,
+    BROKEN,
+    CAPTURE,
+    CAPTURED,
+    ID,
+    RELEASE,
+    RELEASED,
+    RESERVE,
+    Gate,
+    a_broker,
+    captured,
+    charge_five,
+    make_reservation,
+    methods,
+    released,
+    reserved,
+    run_charge,
+    start_charge,
+)
+from tests.unit.client_stub.scripted_server import refusal
 
 
 async def test_all_that_is_reserved_is_captured_by_default() -> None:
@@ -394,7 +329,7 @@ async def test_a_generator_that_is_closed_while_it_charges_releases() -> None:
 
 
 async def test_an_active_reservation_of_an_earlier_attempt_is_used() -> None:
-    before = ReserveResponse(reservation=_reservation(ACTIVE, 5), replayed=True)
+    before = ReserveResponse(reservation=make_reservation(ACTIVE, 5), replayed=True)
     async with a_broker(Reserve=before) as (broker, server), charge_five(broker) as paying:
         assert paying.replayed
     assert methods(server) == [RESERVE, CAPTURE]
@@ -411,7 +346,7 @@ async def test_an_active_reservation_of_an_earlier_attempt_is_used() -> None:
 async def test_a_reservation_that_was_over_before_does_not_run_the_body(
     state: ReservationState, expected_class: type[ReservationStateError]
 ) -> None:
-    before = ReserveResponse(reservation=_reservation(state, 5), replayed=True)
+    before = ReserveResponse(reservation=make_reservation(state, 5), replayed=True)
     async with a_broker(Reserve=before) as (broker, server):
         with pytest.raises(expected_class) as caught:
             async with charge_five(broker):
@@ -435,155 +370,3 @@ async def test_the_release_has_a_time_budget_of_its_own() -> None:
 
 async def test_nothing_to_drain_is_drained_at_once() -> None:
     assert await drain_charges(0) == 0
-
-
-class Ledger:
-    """Reserves once for each request_id, and answers the first calls with an error though they were done."""
-
-    def __init__(self, *losses: Answer) -> None:
-        self.losses = list(losses)
-        self.reserved: set[str] = set()
-
-    def __call__(self, request: ReserveRequest) -> Answer:
-        response = reserved(request)
-        response.replayed = request.request_id in self.reserved
-        self.reserved.add(request.request_id)
-        return self.losses.pop(0) if self.losses else response
-
-
-LOST = [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNKNOWN, BROKEN, refusal(grpc.StatusCode.INTERNAL, "NEW")]
-
-
-async def refused_charge(broker: BrokerClient, *, request_id: str | None = None, timeout_seconds: float = 5) -> None:
-    with pytest.raises(IapError):
-        async with charge(
-            broker, account_token="token", credits=5, request_id=request_id, timeout_seconds=timeout_seconds
-        ):
-            pytest.fail("the body ran")
-
-
-@pytest.mark.parametrize("loss", LOST)
-async def test_what_was_reserved_without_an_answer_is_found_and_given_back(loss: Answer) -> None:
-    async with a_broker(Reserve=Ledger(loss)) as (broker, server):
-        await refused_charge(broker)
-        assert await drain_charges(5) == 0
-    assert methods(server) == [RESERVE, RESERVE, RELEASE]
-    first, again = server.requests(RESERVE)
-    assert first == again
-
-
-async def test_what_was_reserved_after_the_callers_time_is_found_and_given_back() -> None:
-    gate = Gate(reserved)
-    async with a_broker(Reserve=gate) as (broker, server):
-        await refused_charge(broker, timeout_seconds=0.2)
-        gate.opened.set()
-        assert await drain_charges(5) == 0
-    assert methods(server) == [RESERVE, RESERVE, RELEASE]
-
-
-async def test_the_broker_is_asked_until_it_answers() -> None:
-    overloaded = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
-    conflict = refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT")
-    async with a_broker(Reserve=Ledger(BROKEN, overloaded, conflict, BROKEN)) as (broker, server):
-        await refused_charge(broker)
-        assert await drain_charges(5) == 0
-    assert methods(server) == [RESERVE] * 5 + [RELEASE]
-
-
-async def test_a_caller_cancelled_without_an_answer_leaves_nothing_reserved() -> None:
-    gate = Gate(Ledger(BROKEN))
-    async with a_broker(Reserve=gate) as (broker, server):
-        task = asyncio.create_task(refused_charge(broker))
-        await gate.reached.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        gate.opened.set()
-        assert await drain_charges(5) == 0
-    assert methods(server) == [RESERVE, RESERVE, RELEASE]
-
-
-async def test_a_refusal_in_the_end_means_that_nothing_was_reserved() -> None:
-    poor = refusal(grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_CREDITS", missing="2")
-    async with a_broker(Reserve=[BROKEN, poor]) as (broker, server):
-        await refused_charge(broker)
-        assert await drain_charges(5) == 0
-    assert methods(server) == [RESERVE, RESERVE]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        refusal(grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_CREDITS", missing="2"),
-        refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
-        refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT"),
-        refusal(grpc.StatusCode.NOT_FOUND, "ACCOUNT_NOT_FOUND"),
-    ],
-)
-async def test_a_clear_refusal_is_not_asked_about(answer: Answer) -> None:
-    async with a_broker(Reserve=answer) as (broker, server):
-        await refused_charge(broker)
-        assert await drain_charges(5) == 0
-    assert methods(server) == [RESERVE]
-
-
-@pytest.mark.parametrize("loss", LOST)
-async def test_without_an_answer_a_request_id_of_the_callers_is_left_to_a_retry(loss: Answer) -> None:
-    async with a_broker(Reserve=Ledger(loss)) as (broker, server):
-        await refused_charge(broker, request_id=ID)
-        assert await drain_charges(5) == 0
-        async with charge_five(broker) as paying:
-            assert paying.replayed
-    assert methods(server) == [RESERVE, RESERVE, CAPTURE]
-
-
-async def test_a_body_that_fails_releases_what_an_earlier_attempt_reserved() -> None:
-    async with a_broker(Reserve=Ledger(BROKEN)) as (broker, server):
-        await refused_charge(broker, request_id=ID)
-        with pytest.raises(LookupError):
-            async with charge_five(broker) as paying:
-                raise LookupError
-    assert paying.replayed
-    assert methods(server) == [RESERVE, RESERVE, RELEASE]
-
-
-async def test_a_broker_that_never_answers_is_asked_for_a_limited_time(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(reserving, "_ASKED_AGAIN_FOR_SECONDS", 0.3)
-    async with a_broker(Reserve=BROKEN) as (broker, server):
-        with caplog.at_level(logging.WARNING):
-            await refused_charge(broker)
-            assert await drain_charges(5) == 0
-    assert 2 <= len(server.requests(RESERVE)) <= 5
-    assert set(methods(server)) == {RESERVE}
-    assert "charge.left_to_expire request_id=" in caplog.text
-
-
-async def test_nothing_is_asked_on_a_channel_that_is_closed(caplog: pytest.LogCaptureFixture) -> None:
-    async with a_broker(Reserve=BROKEN) as (broker, server):
-        with caplog.at_level(logging.WARNING):
-            await refused_charge(broker)
-            await broker.close()
-            assert await drain_charges(5) == 0
-    assert methods(server) == [RESERVE]
-    assert "charge.left_to_expire request_id=" in caplog.text
-
-
-class BrokenStream(io.StringIO):
-    def write(self, _text: str) -> int:
-        raise OSError("no space left on device")
-
-
-async def test_a_log_that_cannot_be_written_breaks_no_charge(capsys: pytest.CaptureFixture[str]) -> None:
-    handler = logging.StreamHandler(BrokenStream())
-    logging.getLogger("client_stub").addHandler(handler)
-    try:
-        async with a_broker(Release=BROKEN) as (broker, _):
-            with pytest.raises(LookupError) as caught:
-                async with charge_five(broker):
-                    raise LookupError
-        assert "was not released: INTERNAL: broken" in caught.value.__notes__[0]
-    finally:
-        logging.getLogger("client_stub").removeHandler(handler)
-    assert "no space left on device" in capsys.readouterr().err
