@@ -1,7 +1,8 @@
 """Opening accounts, and bringing them up to date."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.commands import OpenAccount
@@ -19,8 +20,7 @@ from broker_service.domain.records import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AccountResult:
+class AccountResult(Struct, frozen=True):
     """An account as it stands after the command."""
 
     account: Account

@@ -1,7 +1,8 @@
 """What the rules see of one account, and what they change of it."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.records import (
@@ -17,8 +18,7 @@ from broker_service.domain.records import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """New versions of rows of one account, to be written together or not at all."""
 
     account: Account | None = None
@@ -32,13 +32,13 @@ class Changes:
     account_tokens: tuple[AccountToken, ...] = ()
 
 
-@dataclass(slots=True)
-class Book:
+class Book(Struct):
     """The rows of one account that a batch has loaded, as they stand after the commands decided so far.
 
-    `account` is None until it is opened. `grants` are those with credits remaining; `reservations`, `operations` and
-    `purchases` those that the batch's commands name, besides all reservations that are overdue. `trial_claims` are
-    those of the customers named, and one dictionary for all books of the batch: a claim is the customer's.
+    `account` is None until it is opened. `grants` are those with credits remaining, besides spent ones that commands
+    name; `reservations`, `operations` and `purchases` those that the batch's commands name, besides all reservations
+    that are overdue. `account_tokens` are by their hash. `trial_claims` are those of the customers named, and one
+    dictionary for all books of the batch: a claim is the customer's.
     """
 
     account_id: str
@@ -47,6 +47,7 @@ class Book:
     reservations: dict[str, Reservation] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     purchases: dict[str, Purchase] = field(default_factory=dict)
+    account_tokens: dict[str, AccountToken] = field(default_factory=dict)
     trial_claims: dict[tuple[str, str], TrialClaim] = field(default_factory=dict)
 
     def apply(self, changes: Changes) -> None:
@@ -57,6 +58,7 @@ class Book:
         self.reservations.update((row.reservation_id, row) for row in changes.reservations)
         self.operations.update((row.operation_id, row) for row in changes.operations)
         self.purchases.update((row.purchase_id, row) for row in changes.purchases)
+        self.account_tokens.update((row.token_hash, row) for row in changes.account_tokens)
         self.trial_claims.update(((row.customer_id, row.service), row) for row in changes.trial_claims)
         self.check()
         for reservation in changes.reservations:

@@ -4,16 +4,17 @@ Each names its account and the rows it needs, so that a whole batch is loaded at
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
+from msgspec import Struct
+
 from broker_service.domain.fingerprints import fingerprint
-from broker_service.domain.identities import operation_id_for, purchase_id_for, reservation_id_for
+from broker_service.domain.identities import grant_id_for, operation_id_for, purchase_id_for, reservation_id_for
+from broker_service.domain.records import AccountState, GrantKind
 
 
-@dataclass(frozen=True)
-class Reserve:
+class Reserve(Struct, frozen=True, dict=True):
     """Sets credits aside. `ttl` None is the service's default."""
 
     request_id: str
@@ -38,8 +39,7 @@ class Reserve:
         return fingerprint(self.credits, whole_microseconds(self.ttl), self.description, self.metadata)
 
 
-@dataclass(frozen=True)
-class Capture:
+class Capture(Struct, frozen=True, dict=True):
     """Takes reserved credits for good; `credits` None takes all that is still open."""
 
     request_id: str
@@ -60,8 +60,7 @@ class Capture:
         return fingerprint(self.reservation_id, self.credits, self.keep_open)
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(Struct, frozen=True, dict=True):
     """Gives all that is still reserved back."""
 
     request_id: str
@@ -81,8 +80,129 @@ class Release:
         return fingerprint(self.reservation_id, self.reason)
 
 
-@dataclass(frozen=True)
-class OpenAccount:
+class Charge(Struct, frozen=True, dict=True):
+    """Reserves and captures in one step."""
+
+    request_id: str
+    account_id: str
+    provider_id: str
+    provider_suspended: bool
+    credits: int
+    description: str
+    metadata: Mapping[str, str]
+
+    @cached_property
+    def reservation_id(self) -> str:
+        """The reservation it makes, captured from the start."""
+        return reservation_id_for(self.account_id, "Charge", self.request_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Its parameters."""
+        return fingerprint(self.credits, self.description, self.metadata)
+
+
+class Extend(Struct, frozen=True, dict=True):
+    """Moves a reservation's expiry to now + `ttl` (None: it stays), sets further credits aside, or both."""
+
+    request_id: str
+    account_id: str
+    provider_id: str
+    provider_suspended: bool
+    reservation_id: str
+    ttl: timedelta | None
+    max_ttl: timedelta
+    additional_credits: int
+
+    @cached_property
+    def operation_id(self) -> str:
+        """Its record."""
+        return operation_id_for(self.account_id, "Extend", self.request_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Its parameters."""
+        return fingerprint(self.reservation_id, whole_microseconds(self.ttl), self.additional_credits)
+
+
+class Refund(Struct, frozen=True, dict=True):
+    """Gives captured credits back; `credits` None gives all that was captured and not yet refunded."""
+
+    request_id: str
+    account_id: str
+    provider_id: str
+    reservation_id: str
+    credits: int | None
+    reason: str
+
+    @cached_property
+    def operation_id(self) -> str:
+        """Its record."""
+        return operation_id_for(self.account_id, "Refund", self.request_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Its parameters."""
+        return fingerprint(self.reservation_id, self.credits, self.reason)
+
+
+class GrantCredits(Struct, frozen=True, dict=True):
+    """Puts credits on an account without a purchase."""
+
+    request_id: str
+    account_id: str
+    credits: int
+    kind: GrantKind
+    priority: int
+    expire_time: datetime | None
+    reason: str
+
+    @cached_property
+    def grant_id(self) -> str:
+        """The grant it makes."""
+        return grant_id_for(f"GrantCredits {self.account_id} {self.request_id}")
+
+    @cached_property
+    def operation_id(self) -> str:
+        """Its record."""
+        return operation_id_for(self.account_id, "GrantCredits", self.request_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Its parameters."""
+        expire_time = None if self.expire_time is None else self.expire_time.isoformat()
+        return fingerprint(self.credits, self.kind.value, self.priority, expire_time, self.reason)
+
+
+class ChangeAccountState(Struct, frozen=True, dict=True):
+    """Suspends or resumes an account. Needs no id: doing it twice changes nothing."""
+
+    account_id: str
+    state: AccountState
+    reason: str
+
+
+class RotateToken(Struct, frozen=True, dict=True):
+    """Gives an account another token; those it has go on working for `overlap`. `token_hash` is of the new one."""
+
+    request_id: str
+    account_id: str
+    customer_id: str
+    overlap: timedelta
+    token_hash: str
+
+    @cached_property
+    def operation_id(self) -> str:
+        """Its record."""
+        return operation_id_for(self.account_id, "RotateAccountToken", self.request_id)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Its parameters; the token is none of them, for each try makes another."""
+        return fingerprint(whole_microseconds(self.overlap))
+
+
+class OpenAccount(Struct, frozen=True, dict=True):
     """Opens an account for a customer. `account_id` follows from the request, `token_hash` is of its first token."""
 
     request_id: str
@@ -95,8 +215,7 @@ class OpenAccount:
     token_hash: str
 
 
-@dataclass(frozen=True)
-class PackTerms:
+class PackTerms(Struct, frozen=True, dict=True):
     """What a pack offers and whether it can be bought now. Money in minor units of `currency`."""
 
     pack_id: str
@@ -113,8 +232,7 @@ class PackTerms:
     provider_suspended: bool
 
 
-@dataclass(frozen=True)
-class StartPurchase:
+class StartPurchase(Struct, frozen=True, dict=True):
     """Starts the purchase of a pack for an account."""
 
     request_id: str
@@ -133,8 +251,7 @@ class StartPurchase:
         return fingerprint(self.pack.pack_id, self.return_url)
 
 
-@dataclass(frozen=True)
-class ResolvePayment:
+class ResolvePayment(Struct, frozen=True, dict=True):
     """Takes a payment's end: the money came, or it did not."""
 
     request_id: str
@@ -153,14 +270,27 @@ class ResolvePayment:
         return fingerprint(self.purchase_id, self.succeeded)
 
 
-@dataclass(frozen=True)
-class Settle:
+class Settle(Struct, frozen=True, dict=True):
     """Writes down what time alone has done to an account. Needs no id: what is written is no longer due."""
 
     account_id: str
 
 
-Command = Settle | Reserve | Capture | Release | OpenAccount | StartPurchase | ResolvePayment
+Command = (
+    Settle
+    | Reserve
+    | Capture
+    | Release
+    | Charge
+    | Extend
+    | Refund
+    | GrantCredits
+    | ChangeAccountState
+    | RotateToken
+    | OpenAccount
+    | StartPurchase
+    | ResolvePayment
+)
 
 
 def whole_microseconds(span: timedelta | None) -> int | None:

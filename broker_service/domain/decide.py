@@ -1,8 +1,9 @@
 """The one entrance to the rules: a batch of commands in, outcomes and changes out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from broker_service.domain import accounts, purchases, reservations
 from broker_service.domain.accounts import AccountResult
@@ -17,7 +18,7 @@ from broker_service.domain.commands import (
     Settle,
     StartPurchase,
 )
-from broker_service.domain.errors import Refusal
+from broker_service.domain.errors import InvariantError, Refusal
 from broker_service.domain.expiry import expire
 from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.reservations import ReservationResult
@@ -25,8 +26,7 @@ from broker_service.domain.reservations import ReservationResult
 Result = ReservationResult | AccountResult | PurchaseResult
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What a batch comes to. `outcomes` has one result or refusal per command, in their order.
 
     `now` is the instant at which all of it happened.
@@ -79,3 +79,5 @@ def decide(  # noqa: PLR0911 - one case for each command
             return purchases.decide_start_purchase(book, command, now)
         case ResolvePayment():
             return purchases.decide_resolve_payment(book, command, now)
+        case _:
+            raise InvariantError(f"there is no rule for {type(command).__name__}")

@@ -1,14 +1,15 @@
 """Writing lines of the ledger."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker_service.domain.errors import BalanceOverflow, InvariantError
 from broker_service.domain.records import MAX_BALANCE, Account, Counterpart, Entry, EntryKind
 
 
-@dataclass(frozen=True, slots=True)
-class EntryDraft:
+class EntryDraft(Struct, frozen=True):
     """A line yet to be numbered: credits onto (positive) or off (negative) the account."""
 
     kind: EntryKind

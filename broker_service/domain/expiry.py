@@ -5,8 +5,9 @@ starts here, so that all rules behind it see credits as they are.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.entries import EntryDraft, write_entries

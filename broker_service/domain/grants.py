@@ -1,18 +1,19 @@
 """Which grants pay, and which get credits back."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from broker_service.domain.errors import InvariantError
-from broker_service.domain.identities import derived_suffix
+from broker_service.domain.identities import grant_id_for
 from broker_service.domain.records import DEFAULT_PRIORITY, Allocation, Grant, GrantKind, Reservation
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Struct, frozen=True):
     """What a capture, release or expiry does to a reservation's parts and to the grants they came from.
 
     `expired_credits` were to be released to grants that have expired meanwhile, and so are gone.
@@ -38,7 +39,7 @@ def new_grant(
     source = purchase_id or f"{kind} {account_id}"
     return Grant(
         account_id=account_id,
-        grant_id=f"grt_{derived_suffix('grant', source)}",
+        grant_id=grant_id_for(source),
         kind=kind,
         priority=DEFAULT_PRIORITY,
         credits=granted_credits,

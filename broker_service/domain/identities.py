@@ -47,6 +47,11 @@ def operation_id_for(account_id: str, rpc: str, request_id: str) -> str:
     return f"ope_{account_id[4:]}_{derived_suffix(rpc, account_id, request_id)}"
 
 
+def grant_id_for(source: str) -> str:
+    """Returns the id of the grant that comes from `source`, such as a purchase's id."""
+    return f"grt_{derived_suffix('grant', source)}"
+
+
 def shard_of(account_id: str, shards: int) -> int:
     """Returns the shard an account lives in, 0 … shards − 1. Never changes for a given number of shards."""
     return crc32(account_id.encode()) % shards

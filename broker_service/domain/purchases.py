@@ -1,7 +1,9 @@
 """Buying packs: a purchase is started, then paid or failed."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.commands import ResolvePayment, StartPurchase
@@ -38,8 +40,7 @@ GATEWAY_CLEARING = "gateway_clearing"
 COMMISSION = "commission"
 
 
-@dataclass(frozen=True, slots=True)
-class PurchaseResult:
+class PurchaseResult(Struct, frozen=True):
     """A purchase as it stands after the command."""
 
     purchase: Purchase
@@ -118,7 +119,7 @@ def decide_resolve_payment(book: Book, command: ResolvePayment, now: datetime) -
             raise PurchaseFailed(purchase_id=purchase.purchase_id)
         case PurchaseState.PENDING:
             pass
-    operation = Operation(account.account_id, command.operation_id, command.fingerprint, 0, 0, now)
+    operation = Operation(account.account_id, command.operation_id, "CompleteSandboxPayment", command.fingerprint, now)
     if not command.succeeded:
         failed = replace(purchase, state=PurchaseState.FAILED)
         return Changes(purchases=(failed,), operations=(operation,)), PurchaseResult(failed)

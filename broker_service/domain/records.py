@@ -4,9 +4,10 @@ Credits are whole and money is in minor units. A rule never changes a record: it
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 MAX_CREDITS = 10**12
 MAX_BALANCE = 2**63 - 1
@@ -68,8 +69,7 @@ class PurchaseState(StrEnum):
     FAILED = "FAILED"
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """An account's credits at one instant."""
 
     ledger_credits: int
@@ -81,9 +81,11 @@ class Balance:
         return self.ledger_credits - self.reserved_credits
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One customer's credits for one service. `update_time` is the instant of its last change."""
+class Account(Struct, frozen=True):
+    """One customer's credits for one service.
+
+    `update_time` is the instant of its last change; `state_reason` is why the operator has put it into its state.
+    """
 
     account_id: str
     customer_id: str
@@ -95,6 +97,7 @@ class Account:
     entry_count: int
     create_time: datetime
     update_time: datetime
+    state_reason: str = ""
 
     @property
     def balance(self) -> Balance:
@@ -102,8 +105,7 @@ class Account:
         return Balance(self.ledger_credits, self.reserved_credits)
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """Credits put on an account at one time, under one set of terms."""
 
     account_id: str
@@ -127,13 +129,13 @@ class Grant:
         return self.expire_time is not None and now >= self.expire_time
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """A reservation's part of one grant, in the order of use."""
+class Allocation(Struct, frozen=True, array_like=True):
+    """A reservation's part of one grant, in the order of use; `captured_credits` include those refunded since."""
 
     grant_id: str
     reserved_credits: int
     captured_credits: int = 0
+    refunded_credits: int = 0
 
     @property
     def uncaptured_credits(self) -> int:
@@ -141,8 +143,7 @@ class Allocation:
         return self.reserved_credits - self.captured_credits
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """Credits set aside on an account for one piece of work."""
 
     account_id: str
@@ -172,8 +173,7 @@ class Reservation:
         return self.state is ReservationState.ACTIVE and now >= self.expire_time
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One immutable line of an account's ledger. `sequence` counts from 1 without gaps."""
 
     account_id: str
@@ -188,20 +188,23 @@ class Entry:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """The record of an answered request, so that a replay gets the amounts of the first outcome."""
+class Operation(Struct, frozen=True):
+    """The record of an answered request, so that a replay gets the amounts of the first outcome.
+
+    `kind` is the RPC it came by.
+    """
 
     account_id: str
     operation_id: str
+    kind: str
     fingerprint: str
-    captured_credits: int
-    released_credits: int
     time: datetime
+    captured_credits: int = 0
+    released_credits: int = 0
+    refunded_credits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Purchase:
+class Purchase(Struct, frozen=True):
     """The sale of one pack to one account; the terms are the pack's and the rate's when it was started."""
 
     account_id: str
@@ -226,8 +229,7 @@ class Purchase:
         return self.price_minor_units - self.commission_minor_units
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(Struct, frozen=True):
     """One side of a money movement: minor units onto (positive) or off (negative) a money account."""
 
     money_account: str
@@ -235,8 +237,7 @@ class Posting:
     amount_minor_units: int
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(Struct, frozen=True):
     """One movement of money in double entry; the postings sum to zero in each currency."""
 
     journal_entry_id: str
@@ -246,8 +247,7 @@ class JournalEntry:
     postings: tuple[Posting, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TrialClaim:
+class TrialClaim(Struct, frozen=True):
     """The fact that a customer has had a service's trial credits."""
 
     customer_id: str
@@ -256,8 +256,7 @@ class TrialClaim:
     time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class AccountToken:
+class AccountToken(Struct, frozen=True):
     """An account's secret, as the hash that is all the broker keeps of it."""
 
     token_hash: str

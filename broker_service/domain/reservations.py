@@ -4,8 +4,10 @@ Each rule checks in the contract's order (existence, replay, suspension, state, 
 Refusal; behind its last check nothing can fail, and it returns what changes.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.commands import Capture, Release, Reserve
@@ -34,8 +36,7 @@ from broker_service.domain.records import (
 from broker_service.domain.resolution import resolve
 
 
-@dataclass(frozen=True, slots=True)
-class ReservationResult:
+class ReservationResult(Struct, frozen=True):
     """A reservation and its account's balance, as they stand after the command.
 
     `captured_credits` and `released_credits` are what the command moved, or on a replay what the first try moved.
@@ -193,6 +194,7 @@ def _recorded(
     operation = Operation(
         account_id=command.account_id,
         operation_id=command.operation_id,
+        kind=type(command).__name__,
         fingerprint=command.fingerprint,
         captured_credits=after.captured_credits - before.captured_credits,
         released_credits=after.released_credits - before.released_credits,

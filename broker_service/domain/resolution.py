@@ -1,7 +1,8 @@
 """How credits leave a reservation: captured, released, expired."""
 
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.entries import EntryDraft, write_entries

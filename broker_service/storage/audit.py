@@ -127,7 +127,7 @@ def _sum_reservations_and_grants(
         yield from _check_reservation(row, allocations, open_credits, captured_by_entries.get(row.reservation_id, 0))
         if row.state == ReservationState.ACTIVE.value:
             found.reservation_open += open_credits
-            for grant_id, reserved_credits, captured_credits in allocations:
+            for grant_id, reserved_credits, captured_credits, _refunded_credits in allocations:
                 reserved_of_grant[row.account_id, grant_id] += reserved_credits - captured_credits
     for row in _stream(connection, select(tables.grants)):
         found = sums[row.account_id]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import asdict
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -186,12 +187,8 @@ def _append(appended: dict[Table, list[Values]], shard_id: int, change: Changes)
                 for line, posting in enumerate(entry.postings, start=1)
             ),
         )
-    add(tables.trial_claims, (_fields(claim) for claim in change.trial_claims))
-    add(tables.account_tokens, (_fields(token) for token in change.account_tokens))
-
-
-def _fields(record: Any) -> Values:
-    return {name: getattr(record, name) for name in record.__slots__}
+    add(tables.trial_claims, (asdict(claim) for claim in change.trial_claims))
+    add(tables.account_tokens, (asdict(token) for token in change.account_tokens))
 
 
 def _write(

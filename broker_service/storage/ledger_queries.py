@@ -4,9 +4,10 @@ What is read is brought to `now` by the same rules that commands go by, so that 
 active because nobody has written it down yet.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from broker_service.domain.book import Book, latest_time

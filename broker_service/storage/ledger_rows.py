@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, TypeVar
 
+import msgspec
+from msgspec import Struct
 from sqlalchemy import Row
 
 from broker_service.domain.records import (
@@ -24,12 +25,14 @@ from broker_service.domain.records import (
     TrialClaim,
 )
 
+_ALLOCATIONS = msgspec.json.Decoder(tuple[Allocation, ...])
+
 Values = dict[str, Any]
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound=Struct)
 
 
-def _columns_of(record_type: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(record_type))
+def _columns_of(record_type: type[Struct]) -> tuple[str, ...]:
+    return record_type.__struct_fields__
 
 
 def _writer(record_type: type[Record]) -> Callable[[int, Record], Values]:
@@ -59,7 +62,7 @@ def _reader(record_type: type[Record], **conversions: Callable[[Any], Any]) -> C
 
 
 def _to_allocations(text: str) -> tuple[Allocation, ...]:
-    return tuple(Allocation(*part) for part in json.loads(text))
+    return _ALLOCATIONS.decode(text)
 
 
 account_values = _writer(Account)
@@ -79,11 +82,8 @@ to_trial_claim = _reader(TrialClaim)
 
 
 def reservation_values(shard_id: int, reservation: Reservation) -> Values:
-    """Returns a reservation's row. Allocations are a JSON list of [grant_id, reserved, captured]."""
+    """Returns a reservation's row. Allocations are a JSON list of [grant_id, reserved, captured, refunded]."""
     values = _reservation_fields(shard_id, reservation)
-    values["allocations"] = json.dumps(
-        [[part.grant_id, part.reserved_credits, part.captured_credits] for part in reservation.allocations],
-        separators=(",", ":"),
-    )
+    values["allocations"] = msgspec.json.encode(reservation.allocations).decode()
     values["metadata"] = json.dumps(dict(reservation.metadata)) if reservation.metadata else "{}"
     return values

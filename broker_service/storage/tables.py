@@ -97,6 +97,7 @@ accounts = Table(
     _count("entry_count"),
     _instant("create_time"),
     _instant("update_time"),
+    _text("state_reason"),
     CheckConstraint("reserved_credits >= 0", name="accounts_reserved_credits_not_negative"),
     CheckConstraint("ledger_credits >= reserved_credits", name="accounts_ledger_credits_cover_reserved"),
 )
@@ -197,10 +198,12 @@ operations = Table(
     _shard(),
     _key("operation_id"),
     _text("account_id"),
+    _text("kind"),
     Column("fingerprint", String(32), nullable=False),
+    _instant("time"),
     _count("captured_credits"),
     _count("released_credits"),
-    _instant("time"),
+    _count("refunded_credits"),
 )
 
 # Cold, but written together with the ledger: sales.

@@ -1,9 +1,9 @@
 """Which grants pay, which get credits back, and what expires."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.grants import allocate, order_of_use

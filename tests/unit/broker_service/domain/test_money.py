@@ -1,11 +1,11 @@
 """Accounts, purchases and the broker's commission."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker_service.domain.book import Book
 from broker_service.domain.commands import Command, OpenAccount, PackTerms, ResolvePayment, StartPurchase
@@ -45,7 +45,7 @@ TERMS = PackTerms(
 
 
 def start(**changes: object) -> StartPurchase:
-    return StartPurchase(new_id(), ACCOUNT, replace(TERMS, **changes), "")  # type: ignore[arg-type]
+    return StartPurchase(new_id(), ACCOUNT, replace(TERMS, **changes), "")
 
 
 def ask(it: World, command: Command) -> PurchaseResult:
@@ -174,7 +174,7 @@ def open_account(account_id: str, **changes: object) -> OpenAccount:
         trial_credits=5,
         token_hash="h" + account_id,
     )
-    return replace(command, **changes)  # type: ignore[arg-type]
+    return replace(command, **changes)
 
 
 def test_trial_credits_are_given_once_per_customer_and_service_even_within_a_batch() -> None:

@@ -1,9 +1,9 @@
 """Reserve, capture, release: amounts, states, replays and time."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from broker_service.domain.book import Book
 from broker_service.domain.decide import decide_batch
@@ -194,7 +194,7 @@ class TestReplays:
         command = reserve(4)
         it.do(command)
         with pytest.raises(RequestIdReused):
-            it.do(replace(command, **difference))  # type: ignore[arg-type]
+            it.do(replace(command, **difference))
 
     def test_a_services_terms_may_change_between_tries(self) -> None:
         it = world(grant(10))
@@ -218,7 +218,7 @@ class TestReplays:
         command = capture(it.reserve(4), 2)
         it.do(command)
         with pytest.raises(RequestIdReused):
-            it.do(replace(command, **difference))  # type: ignore[arg-type]
+            it.do(replace(command, **difference))
 
     def test_capture_of_another_reservation_under_the_same_id_is_refused(self) -> None:
         it = world(grant(10))
