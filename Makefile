@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 STUB_VENV := .venv-protos
 STUB_BIN := $(STUB_VENV)/bin
 GENERATE := $(STUB_BIN)/python deploy/generate_stubs.py
+IAP_CHAOS_KILLS ?= 300
 SOURCES := broker_service provider_service client_stub mesh_runtime deploy bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check lint type format protos protos-check imports loadtest constraints clean
+.PHONY: help setup demo run test check lint type format protos protos-check imports loadtest chaos bench constraints clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,14 @@ test: setup  ## Run all tests
 
 loadtest: setup  ## Load a broker and a provider with ghz, then check the books
 	@$(BIN)/python -m bench.loadtest
+
+bench: setup  ## Measure everything against its baselines, into docs/performance.md (about 35 minutes)
+	@$(BIN)/python -m bench --publish
+
+# Prints its seed; with IAP_CHAOS_SEED=… it makes the same choices again, though not at the same instants.
+chaos: setup  ## Crash brokers and databases under load, IAP_CHAOS_KILLS=300 times each, then check the books
+	IAP_CHAOS_KILLS=$(IAP_CHAOS_KILLS) $(BIN)/python -m pytest -n 2 --dist loadfile -rP --show-capture=stdout \
+		tests/chaos/test_killed_brokers.py tests/chaos/test_crashed_databases.py
 
 check: lint type imports protos-check test  ## Everything CI checks
 

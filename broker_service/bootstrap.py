@@ -21,18 +21,14 @@ from iap.broker.v1 import (
 )
 
 from broker_service.domain.directory import Role
+from broker_service.engine.auditing import Auditor
 from broker_service.engine.clock import Clock, system_clock
 from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.settings import BrokerSettings
-from broker_service.storage.database import (
-    Database,
-    DatabaseUnusableError,
-    StorageError,
-    create_database,
-    open_database,
-)
+from broker_service.storage.database import Database, create_database, open_database
+from broker_service.storage.errors import StorageError
 from broker_service.storage.schema import create_schema, shards_of
 from broker_service.transport.accounts import AccountServicer
 from broker_service.transport.admin import AdminServicer
@@ -43,11 +39,14 @@ from broker_service.transport.errors import DOMAIN
 from broker_service.transport.purchases import PurchaseServicer
 from mesh_runtime.addresses import Address
 from mesh_runtime.field_rules import FieldRules
+from mesh_runtime.listening_ports import print_listening
 from mesh_runtime.logs import get_logger
-from mesh_runtime.node import Node, NodeOptions, print_listening, serve_until_signal
+from mesh_runtime.node import Node, NodeOptions, serve_until_signal
 from mesh_runtime.pending_tasks import PendingTasks
 from mesh_runtime.startup_errors import StartupError
+from mesh_runtime.stop_signals import stop_signals
 from mesh_runtime.tls import ServerTls
+from mesh_runtime.worker import Worker
 
 logger = get_logger(__name__)
 
@@ -78,15 +77,15 @@ class Broker:
         await self.database.close()
 
 
-def initialize(database_url: str, *, shards: int = 1, clock: Clock = system_clock) -> str | None:
+def initialize(database_url: str, *, shards: int | None = None, clock: Clock = system_clock) -> str | None:
     """Makes the database and returns the first operator key; None if it was made before, and nothing is changed.
 
-    Raises StartupError.
+    Raises StartupError, also if it was made before with another number of shards.
     """
     key, secret = new_key(Role.OPERATOR, "operator", clock())
     try:
         made = create_database(database_url, partial(create_schema, shards=shards, operator_key=key))
-    except DatabaseUnusableError as error:
+    except StorageError as error:
         raise StartupError(str(error)) from error
     return secret if made else None
 
@@ -123,22 +122,30 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         PurchaseServicer(gate, directory, committer, commission_basis_points=settings.commission_basis_points),
         server,
     )
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(gate, directory), server)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(
+        AdminServicer(gate, directory, committer, Auditor(database)), server
+    )
     # None of its RPCs is built yet; the generated base class answers UNIMPLEMENTED.
     settlement_pb2_grpc.add_SettlementServiceServicer_to_server(settlement_pb2_grpc.SettlementServiceServicer(), server)
     return Broker(node, committer, database)
 
 
-async def serve(settings: BrokerSettings) -> None:
-    """Serves until a signal comes, then drains. Raises StartupError."""
+async def serve(settings: BrokerSettings, *, worker: Worker | None = None) -> None:
+    """Serves until a signal comes, or as a worker until its supervisor says so, then drains. Raises StartupError."""
     broker = await build_broker(settings)
-    await serve_until_signal(broker.node, after_stop=broker.close, announce=_announce)
+    tell = print_listening if worker is None else worker.report_serving
 
+    def announce(address: Address) -> None:
+        tell(address)
+        # The only gateway there is: whoever has an account can put credits on it without paying.
+        logger.warning("payments.sandbox")
 
-def _announce(address: Address) -> None:
-    print_listening(address)
-    # The only gateway there is: whoever has an account can put credits on it without paying.
-    logger.warning("payments.sandbox")
+    await serve_until_signal(
+        broker.node,
+        after_stop=broker.close,
+        announce=announce,
+        stop_orders=stop_signals if worker is None else worker.stop_orders,
+    )
 
 
 def _node_options(settings: BrokerSettings) -> NodeOptions:
@@ -152,6 +159,8 @@ def _node_options(settings: BrokerSettings) -> NodeOptions:
         tls=tls,
         insecure=settings.insecure,
         drain_seconds=settings.drain_seconds,
+        reuse_port=settings.reuse_port,
+        max_connection_age_seconds=settings.max_connection_age_seconds,
         max_concurrent_calls=settings.max_concurrent_calls,
     )
 

@@ -13,7 +13,8 @@ DEFAULT_LISTEN = "127.0.0.1:50051"
 class BrokerSettings:
     """A broker's settings, checked.
 
-    `purchase_url` is where people buy packs; `{service}` in it becomes the service's name.
+    `purchase_url` is where people buy packs; `{service}` in it becomes the service's name. `reuse_port` lets several
+    processes serve the address, which clients spread over by connecting again after `max_connection_age_seconds`.
     """
 
     listen: Address
@@ -27,3 +28,5 @@ class BrokerSettings:
     queue_commands: int
     batch_commands: int
     max_concurrent_calls: int | None
+    reuse_port: bool = False
+    max_connection_age_seconds: float | None = None

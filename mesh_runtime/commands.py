@@ -42,12 +42,12 @@ def invoke(command: click.Command, program_name: str) -> NoReturn:
 
 
 def invoke_from(module_name: str, program_name: str, *, extra: str) -> NoReturn:
-    """Run the `command` of a module like `invoke`; without what the module needs, say which extra brings it."""
+    """Run the `command` of a module like `invoke`; without what they need, say which extra brings it."""
     try:
-        module = importlib.import_module(module_name)
+        # Commands may import more, when they know that they need it.
+        invoke(importlib.import_module(module_name).command, program_name)
     except ModuleNotFoundError as error:
         _fail(program_name, f"{error.name} is not installed; pip install 'iap-mesh[{extra}]' brings what is needed")
-    invoke(module.command, program_name)
 
 
 def environment_prefix(program_name: str) -> str:

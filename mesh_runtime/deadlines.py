@@ -19,10 +19,15 @@ def start_deadline(remaining_seconds: float | None) -> None:
     _deadline.set(None if remaining_seconds is None else time.monotonic() + remaining_seconds)
 
 
+def deadline() -> float | None:
+    """Return the reading of time.monotonic() at which the running call's time is up; None without a deadline."""
+    return _deadline.get()
+
+
 def remaining_seconds() -> float | None:
     """Return what is left of the running call's deadline: negative once it has passed, None without one."""
-    deadline = _deadline.get()
-    return None if deadline is None else deadline - time.monotonic()
+    end = _deadline.get()
+    return None if end is None else end - time.monotonic()
 
 
 def budget_seconds(cap_seconds: float, keep_back_seconds: float = 0.0) -> float:

@@ -1,7 +1,10 @@
-"""Whether an address can be listened on, with a reason when not."""
+"""Addresses to listen on: whether they can be had, with a reason when not, and who is told of them."""
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
+from typing import Any
 
 from mesh_runtime.addresses import Address
 from mesh_runtime.startup_errors import StartupError
@@ -25,12 +28,41 @@ def check_port(address: Address, *, reuse_port: bool) -> None:
                 raise StartupError(f"cannot listen on {address}: {_reason(error)}") from error
 
 
-def _resolve(address: Address) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+@contextlib.contextmanager
+def holding_port(address: Address) -> Iterator[Address]:
+    """Keep an address for processes that will share it (SO_REUSEPORT), and give it with its real port.
+
+    StartupError when somebody listens there already, willing to share or not. What holds it does not listen itself,
+    so no connection is lost to it.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise StartupError("processes cannot share a port on this system")
+    check_port(address, reuse_port=False)
+    port = address.port
+    with contextlib.ExitStack() as holders:
+        for family, kind, protocol, _, (host, _, *scope) in _resolve(address):
+            holder = holders.enter_context(socket.socket(family, kind, protocol))
+            # Only for a port in TIME_WAIT: it would let a stranger in before anybody listens.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(address.port != 0))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                holder.bind((host, port, *scope))
+            except OSError as error:
+                raise StartupError(f"cannot listen on {address}: {_reason(error)}") from error
+            port = holder.getsockname()[1]
+        yield Address(host=address.host, port=port)
+
+
+def print_listening(address: Address) -> None:
+    """Print the one line on standard output that tells scripts where a server can be reached."""
+    print(f"listening on {address}", flush=True)
+
+
+def _resolve(address: Address) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return list(socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
     except socket.gaierror as error:
         raise StartupError(f"cannot listen on {address}: unknown host") from error
-    return found  # type: ignore[return-value]
 
 
 def _reason(error: OSError) -> str:

@@ -1,10 +1,8 @@
 """One gRPC server in one process, from its first byte to its last."""
 
 import asyncio
-import contextlib
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +11,12 @@ import grpc.aio
 from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.calls import CallInterceptor
 from mesh_runtime.health import Health
-from mesh_runtime.listening_ports import check_port
+from mesh_runtime.listening_ports import check_port, print_listening
 from mesh_runtime.logs import get_logger
 from mesh_runtime.reflection import enable_reflection
 from mesh_runtime.running_calls import RunningCalls
 from mesh_runtime.startup_errors import StartupError
+from mesh_runtime.stop_signals import StopOrders, stop_signals
 from mesh_runtime.tls import ServerTls
 
 # Calls count as over when none has run or begun for this long: gRPC may have accepted one that no handler has
@@ -162,26 +161,22 @@ class Node:
             task.cancel()
 
 
-def print_listening(address: Address) -> None:
-    """Print the one line on standard output that tells scripts where a server can be reached."""
-    print(f"listening on {address}", flush=True)
-
-
 async def serve_until_signal(
     node: Node,
     *,
     before_stop: Callable[[], Awaitable[None]] | None = None,
     after_stop: Callable[[], Awaitable[None]] | None = None,
     announce: Callable[[Address], None] = print_listening,
+    stop_orders: StopOrders = stop_signals,
 ) -> None:
     """Start the node, serve until SIGTERM or SIGINT, stop it and return.
 
     `before_stop` runs once health has turned NOT_SERVING, `after_stop` once the server is closed or has failed
-    to start. A second signal cancels the calls that still run, a third ends the process at once. Raises
-    StartupError from `Node.start`, and what broke the server when no signal did.
+    to start. A second signal cancels the calls that still run, a third ends the process at once. A worker has other
+    `stop_orders`. Raises StartupError from `Node.start`, and what broke the server when no signal did.
     """
     stop_asked = asyncio.Event()
-    with _handling_signals(node, stop_asked):
+    with stop_orders(stop=stop_asked.set, hurry=node.hurry):
         try:
             address = await node.start()
             try:
@@ -211,30 +206,6 @@ def _channel_options(options: NodeOptions) -> list[tuple[str, int]]:
     if options.max_connection_age_seconds is not None:
         channel_options.append(("grpc.max_connection_age_ms", int(options.max_connection_age_seconds * 1000)))
     return channel_options
-
-
-@contextlib.contextmanager
-def _handling_signals(node: Node, stop_asked: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-
-    def give_back() -> None:
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-    def handle() -> None:
-        if not stop_asked.is_set():
-            stop_asked.set()
-            return
-        node.hurry()
-        give_back()
-
-    for number in signals:
-        loop.add_signal_handler(number, handle)
-    try:
-        yield
-    finally:
-        give_back()
 
 
 async def _wait_for_end(node: Node, stop_asked: asyncio.Event) -> None:

@@ -12,8 +12,9 @@ from client_stub.catalog import CatalogClient
 from client_stub.errors import ConfigurationError
 from client_stub.service_client import ServiceClient
 from mesh_runtime.addresses import Address
+from mesh_runtime.listening_ports import print_listening
 from mesh_runtime.logs import get_logger
-from mesh_runtime.node import Node, NodeOptions, print_listening, serve_until_signal
+from mesh_runtime.node import Node, NodeOptions, serve_until_signal
 from mesh_runtime.pending_tasks import PendingTasks
 from mesh_runtime.startup_errors import StartupError
 from provider_service.broker_check import check_broker

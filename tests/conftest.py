@@ -1,6 +1,64 @@
 """What all tests share."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import structlog
 
 # Before gRPC is imported: it tells of every connection that a test breaks.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+from tests.databases import DatabaseKind, DatabaseMaker, SharedServer
+from tests.postgres_server import PostgresServer
+
+# As is, it prints every local variable of every frame, which takes minutes where one of them is a broker.
+_PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[SharedServer]:
+    with closing(SharedServer()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=list(DatabaseKind), ids=str)
+def database_kind(request: pytest.FixtureRequest) -> DatabaseKind:
+    """Runs what depends on it once for each kind of database; `only_on` narrows it."""
+    return DatabaseKind(request.param)
+
+
+@pytest.fixture(scope="session")
+def session_databases(tmp_path_factory: pytest.TempPathFactory, shared_server: SharedServer) -> Iterator[DatabaseMaker]:
+    """Makes databases that are gone when all tests have run."""
+    with closing(DatabaseMaker(tmp_path_factory.mktemp("databases"), shared_server)) as databases:
+        yield databases
+
+
+@pytest.fixture
+def databases(tmp_path: Path, shared_server: SharedServer) -> Iterator[DatabaseMaker]:
+    """Makes databases that are gone after the test."""
+    with closing(DatabaseMaker(tmp_path, shared_server)) as maker:
+        yield maker
+
+
+@pytest.fixture
+def new_database(databases: DatabaseMaker, database_kind: DatabaseKind) -> Callable[[], str]:
+    """Makes empty databases that are gone after the test, and returns their URLs."""
+    return lambda: databases.make(database_kind)
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """The URL of an empty database of the test's own, of each kind."""
+    return new_database()
+
+
+@pytest.fixture
+def private_postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a test may stop, kill and start again."""
+    with closing(PostgresServer()) as server:
+        yield server

@@ -1,13 +1,15 @@
-"""Opening accounts, and bringing them up to date."""
+"""Opening accounts, bringing them up to date, suspending and resuming them."""
 
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
-from broker_service.domain.commands import OpenAccount
+from broker_service.domain.checks import account_of
+from broker_service.domain.commands import ChangeAccountState, OpenAccount
 from broker_service.domain.entries import EntryDraft, write_entries
-from broker_service.domain.errors import AccountNotFound, RequestIdReused, ServiceRetired
+from broker_service.domain.errors import RequestIdReused, ServiceRetired
 from broker_service.domain.grants import new_grant
 from broker_service.domain.records import (
     Account,
@@ -18,6 +20,7 @@ from broker_service.domain.records import (
     GrantKind,
     TrialClaim,
 )
+from broker_service.domain.tokens import is_same_try
 
 
 class AccountResult(Struct, frozen=True):
@@ -29,9 +32,19 @@ class AccountResult(Struct, frozen=True):
 
 def decide_settle(book: Book) -> tuple[Changes, AccountResult]:
     """Changes nothing: what was due has been written down before any command of the batch was decided."""
-    if book.account is None:
-        raise AccountNotFound(account_id=book.account_id)
-    return Changes(), AccountResult(book.account)
+    return Changes(), AccountResult(account_of(book))
+
+
+def decide_change_account_state(
+    book: Book, command: ChangeAccountState, now: datetime
+) -> tuple[Changes, AccountResult]:
+    """Suspends or resumes an account; one that already is so stays as it is, with the reason first given."""
+    account = account_of(book)
+    if account.state is command.state:
+        return Changes(), AccountResult(account)
+    # Nothing can be refused from here on.
+    account = replace(account, state=command.state, state_reason=command.reason, update_time=now)
+    return Changes(account=account), AccountResult(account)
 
 
 def decide_open_account(book: Book, command: OpenAccount, now: datetime) -> tuple[Changes, AccountResult]:
@@ -39,7 +52,7 @@ def decide_open_account(book: Book, command: OpenAccount, now: datetime) -> tupl
     if book.account is not None:
         if book.account.service != command.service:
             raise RequestIdReused(request_id=command.request_id, rpc="OpenAccount")
-        return Changes(), AccountResult(book.account, replayed=True)
+        return Changes(), AccountResult(book.account, replayed=not is_same_try(book, command.token_hash))
     if command.service_retired:
         raise ServiceRetired(service=command.service)
     # Nothing can be refused from here on.

@@ -54,12 +54,18 @@ class Book(Struct):
         """Takes the changes over, and checks that the account still adds up. Raises InvariantError."""
         if changes.account is not None:
             self.account = changes.account
-        self.grants.update((grant.grant_id, grant) for grant in changes.grants)
-        self.reservations.update((row.reservation_id, row) for row in changes.reservations)
-        self.operations.update((row.operation_id, row) for row in changes.operations)
-        self.purchases.update((row.purchase_id, row) for row in changes.purchases)
-        self.account_tokens.update((row.token_hash, row) for row in changes.account_tokens)
-        self.trial_claims.update(((row.customer_id, row.service), row) for row in changes.trial_claims)
+        for grant in changes.grants:
+            self.grants[grant.grant_id] = grant
+        for reservation in changes.reservations:
+            self.reservations[reservation.reservation_id] = reservation
+        for operation in changes.operations:
+            self.operations[operation.operation_id] = operation
+        for purchase in changes.purchases:
+            self.purchases[purchase.purchase_id] = purchase
+        for token in changes.account_tokens:
+            self.account_tokens[token.token_hash] = token
+        for claim in changes.trial_claims:
+            self.trial_claims[claim.customer_id, claim.service] = claim
         self.check()
         for reservation in changes.reservations:
             check_reservation(reservation)
@@ -85,16 +91,25 @@ class Book(Struct):
 
 
 def check_reservation(reservation: Reservation) -> None:
-    """Raises InvariantError unless a reservation's credits are those of its allocations, and none is negative."""
-    reserved_credits = sum(part.reserved_credits for part in reservation.allocations)
-    captured_credits = sum(part.captured_credits for part in reservation.allocations)
+    """Raises InvariantError unless a reservation's credits are those of its parts, one part a grant, none negative."""
+    reserved_credits = captured_credits = refunded_credits = 0
+    within_range = True
+    parts = reservation.allocations
+    for part in parts:
+        if not 0 <= part.refunded_credits <= part.captured_credits <= part.reserved_credits:
+            within_range = False
+        reserved_credits += part.reserved_credits
+        captured_credits += part.captured_credits
+        refunded_credits += part.refunded_credits
     if (
-        reservation.reserved_credits != reserved_credits
+        not within_range
+        or reservation.reserved_credits != reserved_credits
         or reservation.captured_credits != captured_credits
+        or reservation.refunded_credits != refunded_credits
         or reservation.open_credits < 0
         or reservation.released_credits < 0
-        or any(part.uncaptured_credits < 0 for part in reservation.allocations)
         or (reservation.resolve_time is not None and reservation.open_credits != 0)
+        or (len(parts) > 1 and len({part.grant_id for part in parts}) < len(parts))
     ):
         raise InvariantError(f"reservation {reservation.reservation_id} does not add up: {reservation}")
 

@@ -5,10 +5,10 @@ Each names its account and the rows it needs, so that a whole batch is loaded at
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from msgspec import Struct
 
+from broker_service.domain.computed_once import computed_once
 from broker_service.domain.fingerprints import fingerprint
 from broker_service.domain.identities import grant_id_for, operation_id_for, purchase_id_for, reservation_id_for
 from broker_service.domain.records import AccountState, GrantKind
@@ -28,12 +28,12 @@ class Reserve(Struct, frozen=True, dict=True):
     description: str
     metadata: Mapping[str, str]
 
-    @cached_property
+    @computed_once
     def reservation_id(self) -> str:
         """The reservation it makes."""
         return reservation_id_for(self.account_id, "Reserve", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters; the service's terms are not among them, so they may change between retries."""
         return fingerprint(self.credits, whole_microseconds(self.ttl), self.description, self.metadata)
@@ -49,12 +49,12 @@ class Capture(Struct, frozen=True, dict=True):
     credits: int | None
     keep_open: bool
 
-    @cached_property
+    @computed_once
     def operation_id(self) -> str:
         """Its record."""
         return operation_id_for(self.account_id, "Capture", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters."""
         return fingerprint(self.reservation_id, self.credits, self.keep_open)
@@ -69,12 +69,12 @@ class Release(Struct, frozen=True, dict=True):
     reservation_id: str
     reason: str
 
-    @cached_property
+    @computed_once
     def operation_id(self) -> str:
         """Its record."""
         return operation_id_for(self.account_id, "Release", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters."""
         return fingerprint(self.reservation_id, self.reason)
@@ -91,12 +91,12 @@ class Charge(Struct, frozen=True, dict=True):
     description: str
     metadata: Mapping[str, str]
 
-    @cached_property
+    @computed_once
     def reservation_id(self) -> str:
         """The reservation it makes, captured from the start."""
         return reservation_id_for(self.account_id, "Charge", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters."""
         return fingerprint(self.credits, self.description, self.metadata)
@@ -114,12 +114,12 @@ class Extend(Struct, frozen=True, dict=True):
     max_ttl: timedelta
     additional_credits: int
 
-    @cached_property
+    @computed_once
     def operation_id(self) -> str:
         """Its record."""
         return operation_id_for(self.account_id, "Extend", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters."""
         return fingerprint(self.reservation_id, whole_microseconds(self.ttl), self.additional_credits)
@@ -135,12 +135,12 @@ class Refund(Struct, frozen=True, dict=True):
     credits: int | None
     reason: str
 
-    @cached_property
+    @computed_once
     def operation_id(self) -> str:
         """Its record."""
         return operation_id_for(self.account_id, "Refund", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters."""
         return fingerprint(self.reservation_id, self.credits, self.reason)
@@ -157,17 +157,17 @@ class GrantCredits(Struct, frozen=True, dict=True):
     expire_time: datetime | None
     reason: str
 
-    @cached_property
+    @computed_once
     def grant_id(self) -> str:
         """The grant it makes."""
         return grant_id_for(f"GrantCredits {self.account_id} {self.request_id}")
 
-    @cached_property
+    @computed_once
     def operation_id(self) -> str:
         """Its record."""
         return operation_id_for(self.account_id, "GrantCredits", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters."""
         expire_time = None if self.expire_time is None else self.expire_time.isoformat()
@@ -191,12 +191,12 @@ class RotateToken(Struct, frozen=True, dict=True):
     overlap: timedelta
     token_hash: str
 
-    @cached_property
+    @computed_once
     def operation_id(self) -> str:
         """Its record."""
         return operation_id_for(self.account_id, "RotateAccountToken", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters; the token is none of them, for each try makes another."""
         return fingerprint(whole_microseconds(self.overlap))
@@ -240,12 +240,12 @@ class StartPurchase(Struct, frozen=True, dict=True):
     pack: PackTerms
     return_url: str
 
-    @cached_property
+    @computed_once
     def purchase_id(self) -> str:
         """The purchase it makes."""
         return purchase_id_for(self.account_id, self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters; the pack's terms are frozen at the first try."""
         return fingerprint(self.pack.pack_id, self.return_url)
@@ -259,12 +259,12 @@ class ResolvePayment(Struct, frozen=True, dict=True):
     purchase_id: str
     succeeded: bool
 
-    @cached_property
+    @computed_once
     def operation_id(self) -> str:
         """Its record."""
         return operation_id_for(self.account_id, "CompleteSandboxPayment", self.request_id)
 
-    @cached_property
+    @computed_once
     def fingerprint(self) -> str:
         """Its parameters."""
         return fingerprint(self.purchase_id, self.succeeded)

@@ -5,25 +5,42 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from broker_service.domain import accounts, purchases, reservations
+from broker_service.domain import (
+    accounts,
+    charges,
+    extensions,
+    operator_grants,
+    purchases,
+    refunds,
+    reservations,
+    tokens,
+)
 from broker_service.domain.accounts import AccountResult
 from broker_service.domain.book import Book, Changes, latest_time
 from broker_service.domain.commands import (
     Capture,
+    ChangeAccountState,
+    Charge,
     Command,
+    Extend,
+    GrantCredits,
     OpenAccount,
+    Refund,
     Release,
     Reserve,
     ResolvePayment,
+    RotateToken,
     Settle,
     StartPurchase,
 )
-from broker_service.domain.errors import InvariantError, Refusal
+from broker_service.domain.errors import Refusal
 from broker_service.domain.expiry import expire
+from broker_service.domain.operator_grants import GrantResult
+from broker_service.domain.outcomes import ReservationResult
 from broker_service.domain.purchases import PurchaseResult
-from broker_service.domain.reservations import ReservationResult
+from broker_service.domain.tokens import TokenResult
 
-Result = ReservationResult | AccountResult | PurchaseResult
+Result = ReservationResult | AccountResult | PurchaseResult | GrantResult | TokenResult
 
 
 class Verdict(Struct, frozen=True):
@@ -60,24 +77,34 @@ def decide_batch(books: Mapping[str, Book], commands: Sequence[Command], now: da
     return Verdict(tuple(outcomes), tuple(written), now)
 
 
-def decide(  # noqa: PLR0911 - one case for each command
+def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the most frequent first
     book: Book, command: Command, now: datetime
 ) -> tuple[Changes, Result]:
     """Decides one command; returns what it changes and its result. Raises a Refusal, which changes nothing."""
     match command:
-        case Settle():
-            return accounts.decide_settle(book)
         case Reserve():
             return reservations.decide_reserve(book, command, now)
         case Capture():
             return reservations.decide_capture(book, command, now)
         case Release():
             return reservations.decide_release(book, command, now)
-        case OpenAccount():
-            return accounts.decide_open_account(book, command, now)
+        case Charge():
+            return charges.decide_charge(book, command, now)
+        case Extend():
+            return extensions.decide_extend(book, command, now)
+        case Refund():
+            return refunds.decide_refund(book, command, now)
         case StartPurchase():
             return purchases.decide_start_purchase(book, command, now)
         case ResolvePayment():
             return purchases.decide_resolve_payment(book, command, now)
-        case _:
-            raise InvariantError(f"there is no rule for {type(command).__name__}")
+        case GrantCredits():
+            return operator_grants.decide_grant_credits(book, command, now)
+        case OpenAccount():
+            return accounts.decide_open_account(book, command, now)
+        case RotateToken():
+            return tokens.decide_rotate_token(book, command, now)
+        case ChangeAccountState():
+            return accounts.decide_change_account_state(book, command, now)
+        case Settle():
+            return accounts.decide_settle(book)

@@ -75,6 +75,27 @@ class PurchaseNotFound(NotFound):
     template = "no such purchase: {purchase_id}"
 
 
+class ProviderNotFound(NotFound):
+    """No such provider."""
+
+    reason, resource, key = "PROVIDER_NOT_FOUND", "provider", "provider_id"
+    template = "no such provider: {provider_id}"
+
+
+class CustomerNotFound(NotFound):
+    """No such customer."""
+
+    reason, resource, key = "CUSTOMER_NOT_FOUND", "customer", "customer_id"
+    template = "no such customer: {customer_id}"
+
+
+class KeyNotFound(NotFound):
+    """No such key."""
+
+    reason, resource, key = "KEY_NOT_FOUND", "key", "key_id"
+    template = "no such key: {key_id}"
+
+
 class AlreadyExists(Refusal):
     """What the command would make exists already, made by something else."""
 
@@ -180,6 +201,15 @@ class CaptureExceedsReservation(WrongAmount):
 
     reason = "CAPTURE_EXCEEDS_RESERVATION"
     template = "reservation {reservation_id} still holds {reserved} credits, {required} were to be captured"
+
+
+class RefundExceedsCapture(WrongAmount):
+    """More was to be refunded than was captured and not refunded before."""
+
+    reason = "REFUND_EXCEEDS_CAPTURE"
+    template = (
+        "reservation {reservation_id} has {captured} captured credits not yet refunded, {required} were to be refunded"
+    )
 
 
 class BalanceOverflow(WrongAmount):

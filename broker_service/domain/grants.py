@@ -13,6 +13,17 @@ from broker_service.domain.records import DEFAULT_PRIORITY, Allocation, Grant, G
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
+class GivenBack(Struct, frozen=True):
+    """What a refund does to a reservation's parts and to the grants they came from.
+
+    `expired_credits` were to go back to grants that have expired meanwhile, and so are gone.
+    """
+
+    allocations: tuple[Allocation, ...]
+    grants: tuple[Grant, ...]
+    expired_credits: int
+
+
 class Resolution(Struct, frozen=True):
     """What a capture, release or expiry does to a reservation's parts and to the grants they came from.
 
@@ -32,16 +43,20 @@ def new_grant(
     granted_credits: int,
     now: datetime,
     *,
+    grant_id: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
     purchase_id: str | None = None,
     expire_time: datetime | None = None,
 ) -> Grant:
-    """Returns a grant with all its credits remaining; its id follows from its purchase, else from account and kind."""
-    source = purchase_id or f"{kind} {account_id}"
+    """Returns a grant with all its credits remaining.
+
+    Unless it is given, its id follows from its purchase, else from account and kind.
+    """
     return Grant(
         account_id=account_id,
-        grant_id=grant_id_for(source),
+        grant_id=grant_id or grant_id_for(purchase_id or f"{kind} {account_id}"),
         kind=kind,
-        priority=DEFAULT_PRIORITY,
+        priority=priority,
         credits=granted_credits,
         remaining_credits=granted_credits,
         reserved_credits=0,
@@ -87,6 +102,47 @@ def allocate(
     raise InvariantError(f"grants fall short of available credits by {missing_credits}")
 
 
+def spend(
+    grants: Iterable[Grant], captured_credits: int, now: datetime
+) -> tuple[tuple[Allocation, ...], tuple[Grant, ...]]:
+    """Takes credits off unexpired grants for good; returns the parts, captured, and the grants' new versions.
+
+    The caller has made sure that they suffice; otherwise raises InvariantError.
+    """
+    parts, reserved = allocate(grants, captured_credits, now)
+    captured = tuple(replace(part, captured_credits=part.reserved_credits) for part in parts)
+    changed = tuple(
+        replace(
+            grant,
+            remaining_credits=grant.remaining_credits - part.reserved_credits,
+            reserved_credits=grant.reserved_credits - part.reserved_credits,
+        )
+        for part, grant in zip(parts, reserved, strict=True)
+    )
+    return captured, changed
+
+
+def merge(
+    allocations: tuple[Allocation, ...], added: tuple[Allocation, ...], grants: Mapping[str, Grant]
+) -> tuple[Allocation, ...]:
+    """Returns a reservation's parts with further ones added: one part per grant, and those still open in order of use.
+
+    Every rule reads a part's grant once, so two parts of one grant would lose what happens to one of them. Parts that
+    are captured to the last credit come first, as they were: their grants may be spent, and so not among `grants`.
+    """
+    merged = {part.grant_id: part for part in allocations}
+    for part in added:
+        before = merged.get(part.grant_id)
+        merged[part.grant_id] = (
+            part
+            if before is None
+            else replace(before, reserved_credits=before.reserved_credits + part.reserved_credits)
+        )
+    captured = [part for part in merged.values() if part.uncaptured_credits == 0]
+    still_open = [part for part in merged.values() if part.uncaptured_credits > 0]
+    return (*captured, *sorted(still_open, key=lambda part: order_of_use(grants[part.grant_id])))
+
+
 def take_and_return(
     reservation: Reservation,
     grants: Mapping[str, Grant],
@@ -128,3 +184,33 @@ def take_and_return(
         released_credits += returned_credits
         expired_credits += gone_credits
     return Resolution(tuple(allocations), tuple(changed), captured_credits, released_credits, expired_credits)
+
+
+def give_back(
+    reservation: Reservation, grants: Mapping[str, Grant], now: datetime, *, refunded_credits: int
+) -> GivenBack:
+    """Returns captured credits of a reservation's parts to the grants they came from, the last part first.
+
+    So the grants stand as if so much less had been captured. `refunded_credits` is 1 … what was captured and not yet
+    refunded; a part returned to a grant that has expired meanwhile is gone instead.
+    """
+    allocations = list(reservation.allocations)
+    changed: list[Grant] = []
+    missing_credits, expired_credits = refunded_credits, 0
+    for index in reversed(range(len(allocations))):
+        part = allocations[index]
+        part_credits = min(part.refundable_credits, missing_credits)
+        if part_credits == 0:
+            continue
+        grant = grants.get(part.grant_id)
+        if grant is None:
+            raise InvariantError(f"reservation {reservation.reservation_id} names grant {part.grant_id}, which is gone")
+        allocations[index] = replace(part, refunded_credits=part.refunded_credits + part_credits)
+        missing_credits -= part_credits
+        if grant.is_expired(now):
+            expired_credits += part_credits
+        else:
+            changed.append(replace(grant, remaining_credits=grant.remaining_credits + part_credits))
+    if missing_credits:
+        raise InvariantError(f"parts of reservation {reservation.reservation_id} fall short by {missing_credits}")
+    return GivenBack(tuple(allocations), tuple(changed), expired_credits)

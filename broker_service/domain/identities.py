@@ -7,18 +7,16 @@ account, so they are unique in its shard and neighbours in an index; and an acco
 
 import hashlib
 import re
-from base64 import b32encode
 from zlib import crc32
 
-_DIGEST_BYTES = 15
+_DIGEST_BYTES = 12
 # Of what belongs to an account: kind, account, and what it is by itself.
-_WITHIN_ACCOUNT = re.compile(r"([a-z]{3})_([a-z2-7]{24})_[a-z2-7]{24}")
+_WITHIN_ACCOUNT = re.compile(r"([a-z]{3})_([0-9a-f]{24})_[0-9a-f]{24}")
 
 
 def derived_suffix(*scope: str) -> str:
-    """Returns 24 characters (120 bits) of a–z and 2–7 that follow from the scope's parts."""
-    digest = hashlib.blake2b("\0".join(scope).encode(), digest_size=_DIGEST_BYTES).digest()
-    return b32encode(digest).decode().lower()
+    """Returns 24 hexadecimal digits (96 bits) that follow from the scope's parts."""
+    return hashlib.blake2b("\0".join(scope).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def account_id_for(customer_id: str, request_id: str) -> str:

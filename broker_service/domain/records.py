@@ -142,6 +142,11 @@ class Allocation(Struct, frozen=True, array_like=True):
         """What of it was not captured."""
         return self.reserved_credits - self.captured_credits
 
+    @property
+    def refundable_credits(self) -> int:
+        """What of it was captured and not refunded since."""
+        return self.captured_credits - self.refunded_credits
+
 
 class Reservation(Struct, frozen=True):
     """Credits set aside on an account for one piece of work."""

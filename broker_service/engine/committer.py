@@ -6,35 +6,48 @@ at once.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import overload
 
-from sqlalchemy import Connection
+from msgspec import Struct
 
 from broker_service.domain.accounts import AccountResult
+from broker_service.domain.book import Book
 from broker_service.domain.commands import (
     Capture,
+    ChangeAccountState,
+    Charge,
     Command,
+    Extend,
+    GrantCredits,
     OpenAccount,
+    Refund,
     Release,
     Reserve,
     ResolvePayment,
+    RotateToken,
     Settle,
     StartPurchase,
 )
 from broker_service.domain.decide import Result, Verdict, decide_batch
 from broker_service.domain.errors import InvariantError, Refusal
 from broker_service.domain.identities import shard_of
+from broker_service.domain.operator_grants import GrantResult
+from broker_service.domain.outcomes import ReservationResult
 from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.references import references_of
-from broker_service.domain.reservations import ReservationResult
+from broker_service.domain.tokens import TokenResult
 from broker_service.engine.clock import Clock, ShardClock
-from broker_service.engine.writing import write_with_retries
-from broker_service.storage.database import Database, DuplicateRowError, StorageError
-from broker_service.storage.ledger import load_books, write_changes
+from broker_service.engine.writing import with_retries
+from broker_service.storage.database import Database
+from broker_service.storage.errors import DuplicateRowError, StorageError
+from broker_service.storage.ledger import LedgerLane
+from mesh_runtime.deadlines import deadline
 from mesh_runtime.logs import get_logger
 
 logger = get_logger(__name__)
@@ -42,6 +55,10 @@ logger = get_logger(__name__)
 
 class OverloadedError(Exception):
     """Too many commands wait already; nothing of this one has been done."""
+
+
+class DeadlinePassedError(Exception):
+    """The caller's deadline has passed while the command waited; nothing of it has been done."""
 
 
 class HaltedError(Exception):
@@ -75,31 +92,47 @@ class Committer:
         shards: int = 1,
         limits: CommitterLimits | None = None,
         on_halt: Callable[[], None] = lambda: None,
+        on_commit: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
         self._lanes = [
-            _Lane(shard_id, database, ShardClock(clock), limits or CommitterLimits(), on_halt)
+            _Lane(
+                shard_id,
+                database.lane(shard_id),
+                ShardClock(clock),
+                limits or CommitterLimits(),
+                on_halt=on_halt,
+                on_commit=on_commit,
+            )
             for shard_id in range(shards)
         ]
 
     @overload
-    async def execute(self, command: Reserve | Capture | Release) -> ReservationResult: ...
+    async def execute(self, command: Reserve | Capture | Release | Charge | Extend | Refund) -> ReservationResult: ...
     @overload
-    async def execute(self, command: OpenAccount | Settle) -> AccountResult: ...
+    async def execute(self, command: OpenAccount | ChangeAccountState | Settle) -> AccountResult: ...
+    @overload
+    async def execute(self, command: GrantCredits) -> GrantResult: ...
+    @overload
+    async def execute(self, command: RotateToken) -> TokenResult: ...
     @overload
     async def execute(self, command: StartPurchase | ResolvePayment) -> PurchaseResult: ...
 
     async def execute(self, command: Command) -> Result:
         """Returns a command's result once it is durable.
 
-        Raises its Refusal, or with nothing done: OverloadedError, HaltedError. Raises StorageError when the database
-        failed; the same command, run again, settles it. A caller that is cancelled while the command still waits
-        takes it out of the queue undone; one that is cancelled later does not stop it.
+        Raises its Refusal, or with nothing done: OverloadedError, HaltedError, DeadlinePassedError. Raises
+        StorageError when the database failed; the same command, run again, settles it. A caller that is cancelled
+        while the command still waits takes it out of the queue undone; one that is cancelled later does not stop it.
         """
         return await self._lane_of(command.account_id).execute(command)
 
     def now(self, account_id: str) -> datetime:
         """Returns the present instant in an account's shard, the same for those who read and those who write."""
         return self._lane_of(account_id).clock.now()
+
+    def now_in(self, shard_id: int) -> datetime:
+        """Returns the present instant in a shard, as `now` does in an account's."""
+        return self._lanes[shard_id].clock.now()
 
     def halt(self, account_id: str) -> None:
         """Stops the lane of an account whose books were found to contradict themselves; turns health NOT_SERVING."""
@@ -125,20 +158,35 @@ class Committer:
 Answer = asyncio.Future[Result]
 
 
+class _Waiting(Struct, frozen=True):
+    """A command in the queue, and the reading of time.monotonic() from which on nobody waits for it any more."""
+
+    command: Command
+    deadline: float | None
+
+
 class _Lane:
     """Commits the commands of one shard, batch by batch, in the order of their arrival."""
 
     def __init__(
-        self, shard_id: int, database: Database, clock: ShardClock, limits: CommitterLimits, on_halt: Callable[[], None]
+        self,
+        shard_id: int,
+        storage: LedgerLane,
+        clock: ShardClock,
+        limits: CommitterLimits,
+        *,
+        on_halt: Callable[[], None],
+        on_commit: Callable[[Verdict], None],
     ) -> None:
         self.counts = LaneCounts()
         self.clock = clock
         self._shard_id = shard_id
-        self._database = database
+        self._storage = storage
         self._limits = limits
         self._on_halt = on_halt
+        self._on_commit = on_commit
         # By answer, so that a caller who leaves takes its command along.
-        self._queue: OrderedDict[Answer, Command] = OrderedDict()
+        self._queue: OrderedDict[Answer, _Waiting] = OrderedDict()
         self._committing: asyncio.Task[None] | None = None
         self._halted = False
 
@@ -148,7 +196,7 @@ class _Lane:
         if len(self._queue) >= self._limits.queue_commands:
             raise OverloadedError
         answer: Answer = asyncio.get_running_loop().create_future()
-        self._queue[answer] = command
+        self._queue[answer] = _Waiting(command, deadline())
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
         try:
@@ -179,14 +227,24 @@ class _Lane:
             self._committing = None
 
     def _take_batch(self) -> dict[Answer, Command]:
-        """Takes what waits, up to the limit."""
-        size = min(len(self._queue), self._limits.batch_commands)
-        taken = (self._queue.popitem(last=False) for _ in range(size))
-        # A caller may have left and not run since, to take its command out.
-        return {answer: command for answer, command in taken if not answer.done()}
+        """Takes what waits, up to the limit; drops, undone, what nobody waits for any more."""
+        batch: dict[Answer, Command] = {}
+        now = time.monotonic()
+        while self._queue and len(batch) < self._limits.batch_commands:
+            answer, waiting = self._queue.popitem(last=False)
+            if answer.done():
+                # The caller has left, and has not run since to take its command out.
+                continue
+            if waiting.deadline is not None and waiting.deadline <= now:
+                answer.set_exception(DeadlinePassedError())
+                continue
+            batch[answer] = waiting.command
+        return batch
 
     async def _commit_batch(self, batch: dict[Answer, Command]) -> None:
-        if not batch or self._halted:
+        if not batch:
+            return
+        if self._halted:
             _answer_all(batch, HaltedError())
             return
         try:
@@ -195,49 +253,46 @@ class _Lane:
             self._stop(batch)
         except DuplicateRowError:
             # No race, or trying again would have shown the other's row: it contradicts what the books say is new.
-            if len(batch) == 1:
-                self._stop(batch)
-            else:
-                await self._commit_singly(batch)
+            await self._part_or(self._stop, batch)
         except StorageError as error:
             _answer_all(batch, error)
             logger.warning("ledger.batch_failed", shard_id=self._shard_id, cause=str(error), commands=len(batch))
         except Exception as error:
             logger.exception("ledger.batch_crashed", shard_id=self._shard_id, commands=len(batch))
-            if len(batch) == 1:
-                _answer_all(batch, error)
-            else:
-                await self._commit_singly(batch)
+            await self._part_or(partial(_answer_all, error=error), batch)
         else:
             self.counts.commands += len(batch)
             self.counts.commits += 1
+            self._on_commit(verdict)
             for answer, outcome in zip(batch, verdict.outcomes, strict=True):
                 _answer(answer, outcome)
+
+    async def _part_or(self, end: Callable[[dict[Answer, Command]], None], batch: dict[Answer, Command]) -> None:
+        """Commits the commands of a batch one by one, so that what one of them has met harms no other.
+
+        Ends with it if there is but one.
+        """
+        if len(batch) == 1:
+            end(batch)
+            return
+        for answer, command in batch.items():
+            if not answer.done():
+                await self._commit_batch({answer: command})
 
     async def _run(self, commands: list[Command]) -> Verdict:
         """Decides and writes a batch in one transaction.
 
-        Again, if other writers were in the way: that is safe even where the first try did commit, since every
-        command is idempotent by its own identity.
+        Again, if other writers were in the way or the connection broke: that is safe even where the first try did
+        commit, since every command is idempotent by its own identity.
         """
         references = references_of(commands)
 
-        def work(connection: Connection) -> Verdict:
-            now = self.clock.now()
-            books, loaded = load_books(connection, self._shard_id, references, now)
-            verdict = decide_batch(books, commands, now)
-            write_changes(connection, self._shard_id, verdict.changes, loaded)
-            return verdict
+        def decide(books: dict[str, Book], now: datetime) -> Verdict:
+            return decide_batch(books, commands, now)
 
-        verdict = await write_with_retries(self._database, work)
+        verdict = await with_retries(lambda: self._storage.commit(references, self.clock.now, decide))
         self.clock.observe(verdict.now)
         return verdict
-
-    async def _commit_singly(self, batch: dict[Answer, Command]) -> None:
-        """Commits the commands of a batch one by one, so that what one of them has met harms no other."""
-        for answer, command in batch.items():
-            if not answer.done():
-                await self._commit_batch({answer: command})
 
     def _stop(self, batch: dict[Answer, Command]) -> None:
         """Halts on an error that is being handled."""

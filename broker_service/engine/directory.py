@@ -1,12 +1,12 @@
 """Who is who, and what is for sale.
 
 These rows change seldom and are looked up by every call, so they are remembered for a few seconds; what this process
-changes itself it sees at once. A key revoked elsewhere works for that long after.
+changes itself it sees at once. A key revoked or a token stopped by another process works here for that long after.
 """
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -38,6 +38,7 @@ from broker_service.storage.ledger_queries import account_by_id
 
 Found = TypeVar("Found")
 
+OPERATOR_ID = "operator"
 MAX_AGE_SECONDS = 5.0
 _MAX_TOKENS = 200_000
 _MAX_OTHERS = 10_000
@@ -61,6 +62,9 @@ class Directory:
         self._new_secret = new_secret
         self._keys: ShortCache[str, Key | None] = ShortCache(max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_OTHERS)
         self._accounts: ShortCache[str, tuple[Account, datetime | None] | None] = ShortCache(
+            max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_TOKENS
+        )
+        self._accounts_by_id: ShortCache[str, Account] = ShortCache(
             max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_TOKENS
         )
         self._services: ShortCache[str, Service] = ShortCache(max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_OTHERS)
@@ -91,11 +95,43 @@ class Directory:
 
     async def account(self, account_id: str) -> Account:
         """Returns an account: its owner and service are current, its credits are not. Raises AccountNotFound."""
+        return await self._accounts_by_id.get(account_id, lambda: self._account(account_id))
+
+    async def _account(self, account_id: str) -> Account:
         shard_id = shard_of(account_id, self._shards)
         account = await self._read(lambda connection: account_by_id(connection, shard_id, account_id))
         if account is None:
             raise AccountNotFound(account_id=account_id)
         return account
+
+    def forget_tokens(self, token_hashes: Iterable[str]) -> None:
+        """Looks these tokens up again the next time: they have been changed."""
+        for token_hash in token_hashes:
+            self._accounts.forget(token_hash)
+
+    async def issue_key(self, *, request_id: str, role: Role, owner_id: str, title: str) -> tuple[Key, str]:
+        """Adds a key; returns it and its secret, which is empty on a replay.
+
+        Raises ProviderNotFound, CustomerNotFound, RequestIdReused.
+        """
+        wanted, secret = self._new_key(role, owner_id)
+        wanted = replace(wanted, key_id=f"key_{derived_suffix('IssueKey', request_id)}", title=title)
+        key, replayed = await self._write(lambda connection: rows.issue_key(connection, wanted, request_id))
+        return key, "" if replayed else secret
+
+    async def revoke_key(self, key_id: str) -> Key:
+        """Makes a key useless, in this process at once. Raises KeyNotFound."""
+        key = await self._read(lambda connection: rows.key_by_id(connection, key_id))
+        return await self._change(
+            lambda connection: rows.revoke_key(connection, key_id, self._clock()),
+            lambda: self._keys.forget(key.secret_hash),
+        )
+
+    async def keys_after(
+        self, owner: tuple[Role, str] | None, after: tuple[datetime, str] | None, limit: int
+    ) -> list[Key]:
+        """Returns an owner's keys (None: everybody's), revoked ones too, behind (create_time, key_id), oldest first."""
+        return await self._read(lambda connection: rows.keys_after(connection, owner, after, limit))
 
     def _look_up(self, connection: Connection, token_hash: str) -> tuple[Account, datetime | None] | None:
         found = rows.account_id_by_token(connection, token_hash, self._clock())
@@ -139,6 +175,16 @@ class Directory:
             lambda connection: rows.add_customer(connection, customer, key, request_id)
         )
         return customer, "" if replayed else secret
+
+    async def change_provider(self, provider_id: str, **changes: ProviderState | int | None) -> Provider:
+        """Changes a provider's `state` or `commission_basis_points`, in this process at once.
+
+        Returns it as it then stands. Raises ProviderNotFound.
+        """
+        return await self._change(
+            lambda connection: rows.change_provider(connection, provider_id, changes),
+            lambda: self._providers.forget(provider_id),
+        )
 
     async def provider(self, provider_id: str) -> Provider | None:
         """Returns a provider."""
@@ -200,10 +246,7 @@ class Directory:
             rows.replace_service(connection, changed)
             return changed
 
-        writing = asyncio.ensure_future(self._write(work))
-        # Whatever becomes of the caller: the write goes on without it.
-        writing.add_done_callback(lambda _: self._services.forget(service))
-        return await asyncio.shield(writing)
+        return await self._change(work, lambda: self._services.forget(service))
 
     async def create_pack(
         self,
@@ -262,6 +305,13 @@ class Directory:
 
     async def _write(self, work: Callable[[Connection], Found]) -> Found:
         return await write_with_retries(self._database, work)
+
+    async def _change(self, work: Callable[[Connection], Found], forget: Callable[[], None]) -> Found:
+        """Writes a change, and forgets what was remembered before it."""
+        writing = asyncio.ensure_future(self._write(work))
+        # Whatever becomes of the caller: the write goes on without it.
+        writing.add_done_callback(lambda _: forget())
+        return await asyncio.shield(writing)
 
 
 def new_key(role: Role, owner_id: str, now: datetime, new_secret: SecretSource = random_secret) -> tuple[Key, str]:

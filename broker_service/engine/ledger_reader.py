@@ -14,7 +14,8 @@ from broker_service.domain.identities import shard_of
 from broker_service.domain.records import Entry, Reservation
 from broker_service.engine.committer import Committer, HaltedError, OverloadedError
 from broker_service.storage import ledger_queries
-from broker_service.storage.database import Database, StorageError
+from broker_service.storage.database import Database
+from broker_service.storage.errors import StorageError
 from broker_service.storage.ledger_queries import EntrySelection, ReservationSelection
 from mesh_runtime.logs import get_logger
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Table, and_, insert, or_, select, tuple_, update
 
 from broker_service.domain.directory import (
     Customer,
@@ -16,7 +16,15 @@ from broker_service.domain.directory import (
     Service,
     ServiceState,
 )
-from broker_service.domain.errors import PackNotFound, RequestIdReused, ServiceExists, ServiceNotFound
+from broker_service.domain.errors import (
+    CustomerNotFound,
+    KeyNotFound,
+    PackNotFound,
+    ProviderNotFound,
+    RequestIdReused,
+    ServiceExists,
+    ServiceNotFound,
+)
 from broker_service.storage import tables
 
 Found = TypeVar("Found", Provider, Customer, Service, Pack)
@@ -51,6 +59,46 @@ def add_customer(connection: Connection, customer: Customer, key: Key, request_i
 def add_key(connection: Connection, key: Key) -> None:
     """Adds a key."""
     _insert(connection, tables.keys, key)
+
+
+def issue_key(connection: Connection, key: Key, request_id: str) -> tuple[Key, bool]:
+    """Adds a key, or finds the one this request added before; returns it and whether another try did.
+
+    Raises RequestIdReused, ProviderNotFound, CustomerNotFound.
+    """
+    if key.role is Role.PROVIDER:
+        if provider_by_id(connection, key.owner_id) is None:
+            raise ProviderNotFound(provider_id=key.owner_id)
+    elif key.role is Role.CUSTOMER and _row(connection, tables.customers, customer_id=key.owner_id) is None:
+        raise CustomerNotFound(customer_id=key.owner_id)
+    row = _row(connection, tables.keys, key_id=key.key_id)
+    if row is None:
+        _insert(connection, tables.keys, key)
+        return key, False
+    found = _to_key(row)
+    if (found.role, found.owner_id, found.title) != (key.role, key.owner_id, key.title):
+        raise RequestIdReused(request_id=request_id, rpc="IssueKey")
+    # With the same secret it is the very same try, run again after an unclear commit.
+    return found, found.secret_hash != key.secret_hash
+
+
+def revoke_key(connection: Connection, key_id: str, now: datetime) -> Key:
+    """Makes a key useless; one that already is stays as it is. Raises KeyNotFound."""
+    keys = tables.keys
+    connection.execute(
+        update(keys).where(keys.c.key_id == key_id, keys.c.revoke_time.is_(None)).values(revoke_time=now)
+    )
+    return key_by_id(connection, key_id)
+
+
+def change_provider(connection: Connection, provider_id: str, changes: Mapping[str, object]) -> Provider:
+    """Changes columns of a provider; returns it as it then stands. Raises ProviderNotFound."""
+    providers = tables.providers
+    connection.execute(update(providers).where(providers.c.provider_id == provider_id).values(changes))
+    provider = provider_by_id(connection, provider_id)
+    if provider is None:
+        raise ProviderNotFound(provider_id=provider_id)
+    return provider
 
 
 def add_service(connection: Connection, service: Service, request_id: str) -> tuple[Service, bool]:
@@ -95,10 +143,33 @@ def replace_service(connection: Connection, service: Service) -> None:
     )
 
 
+def key_by_id(connection: Connection, key_id: str) -> Key:
+    """Returns a key, revoked or not. Raises KeyNotFound."""
+    row = _row(connection, tables.keys, key_id=key_id)
+    if row is None:
+        raise KeyNotFound(key_id=key_id)
+    return _to_key(row)
+
+
 def key_by_hash(connection: Connection, secret_hash: str) -> Key | None:
     """Returns the key with this secret, revoked or not."""
     row = _row(connection, tables.keys, secret_hash=secret_hash)
     return None if row is None else _to_key(row)
+
+
+def keys_after(
+    connection: Connection, owner: tuple[Role, str] | None, after: tuple[datetime, str] | None, limit: int
+) -> list[Key]:
+    """Returns an owner's keys (None: everybody's), revoked ones too, behind (create_time, key_id), oldest first."""
+    keys = tables.keys
+    statement = select(keys).order_by(keys.c.create_time, keys.c.key_id).limit(limit)
+    if owner is not None:
+        statement = statement.where(keys.c.role == owner[0].value, keys.c.owner_id == owner[1])
+    if after is not None:
+        statement = statement.where(
+            or_(keys.c.create_time > after[0], and_(keys.c.create_time == after[0], keys.c.key_id > after[1]))
+        )
+    return [_to_key(row) for row in connection.execute(statement)]
 
 
 def account_id_by_token(connection: Connection, token_hash: str, now: datetime) -> tuple[str, datetime | None] | None:

@@ -1,240 +1,271 @@
-"""The ledger's rows: loaded for a batch in a few set-based reads, written in a few set-based writes.
+"""One batch of the ledger: what is loaded for it, and what is written after it.
 
-Every statement on a hot table names exactly one shard. Accounts are locked in the order of their ids, so that
-batches of different processes wait for each other and never deadlock.
+`commit_steps` says what to do, step by step, and a database's lane does it, in one transaction. So the order of
+locking, loading and writing stands here once, whatever the database, and whether it is waited for on a thread or on an
+event loop.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Protocol
 
-from msgspec.structs import asdict
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    Table,
-    bindparam,
-    insert,
-    literal_column,
-    select,
-    tuple_,
-    update,
-)
+from msgspec import Struct, field
 
 from broker_service.domain.book import Book, Changes, latest_time
-from broker_service.domain.records import ReservationState, TrialClaim
+from broker_service.domain.decide import Verdict
+from broker_service.domain.records import (
+    Account,
+    AccountToken,
+    Entry,
+    Grant,
+    JournalEntry,
+    Operation,
+    Purchase,
+    Reservation,
+    TrialClaim,
+)
 from broker_service.domain.references import References
-from broker_service.storage import tables
+from broker_service.storage import ledger_statements as statements
 from broker_service.storage.ledger_rows import (
-    Values,
-    account_values,
-    entry_values,
-    grant_values,
-    operation_values,
-    purchase_values,
-    reservation_values,
-    to_account,
-    to_grant,
-    to_operation,
-    to_purchase,
-    to_reservation,
-    to_trial_claim,
+    ACCOUNT_TOKENS,
+    ACCOUNTS,
+    ENTRIES,
+    GRANTS,
+    OPERATIONS,
+    PURCHASES,
+    RESERVATIONS,
+    TRIAL_CLAIMS,
+    PlainRow,
+    RecordRows,
+    to_microseconds,
 )
+from broker_service.storage.ledger_statements import Insert, LoadStep, LoadSteps, Update, WriteStep, WriteSteps
 
-Pair = tuple[str, str]
-
-
-class LoadedRows:
-    """Which rows a batch has loaded, so that new ones are inserted and others updated."""
-
-    def __init__(self) -> None:
-        self.accounts: set[str] = set()
-        self.grants: set[Pair] = set()
-        self.reservations: set[str] = set()
-        self.purchases: set[str] = set()
+Decide = Callable[[dict[str, Book], datetime], Verdict]
+Now = Callable[[], datetime]
+Steps = Generator[LoadSteps | WriteSteps, Sequence[Iterable[PlainRow]], Verdict]
 
 
-def _of_accounts(table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Returns what selects the rows of `account_ids` in one shard; built once, for building costs more than running."""
-    return (
-        select(table)
-        .where(
-            table.c.shard_id == bindparam("shard_id"),
-            table.c.account_id.in_(bindparam("account_ids", expanding=True)),
-            *conditions,
-        )
-        .order_by(table.c.account_id)
-    )
+class LedgerLane(Protocol):
+    """What the committer asks of a database: one shard's transactions, one after the other."""
+
+    async def commit(self, references: References, now: Now, decide: Decide) -> Verdict:
+        """Loads what is referred to, decides and writes, in one transaction; returns once that is durable.
+
+        `decide` gets books as they are at `now`, which is asked once nobody else can change them. It may be called
+        again with newer books, on another thread than the caller's. What it raises rolls back and passes through;
+        otherwise raises InvariantError, DuplicateRowError, StorageConflictError or StorageUnavailableError.
+        """
+        ...
 
 
-def _by_id(table: Table, key: str) -> Select[Any]:
-    """Returns what selects the rows of `ids` in one shard."""
-    return select(table).where(
-        table.c.shard_id == bindparam("shard_id"), table.c[key].in_(bindparam("ids", expanding=True))
-    )
+class _Loaded(Struct):
+    """Keys of the rows a batch has loaded, so that others are inserted and these updated."""
+
+    accounts: set[str] = field(default_factory=set)
+    grants: set[str] = field(default_factory=set)
+    reservations: set[str] = field(default_factory=set)
+    purchases: set[str] = field(default_factory=set)
+    account_tokens: set[str] = field(default_factory=set)
 
 
-_ACCOUNTS = _of_accounts(tables.accounts).with_for_update()
-# Literals, not parameters, for a partial index serves a statement only if the plan can see that it does.
-_GRANTS = _of_accounts(tables.grants, tables.grants.c.remaining_credits > literal_column("0"))
-_OVERDUE = _of_accounts(
-    tables.reservations,
-    tables.reservations.c.state == literal_column(f"'{ReservationState.ACTIVE.value}'"),
-    tables.reservations.c.expire_time <= bindparam("now"),
-)
-_RESERVATIONS = _by_id(tables.reservations, "reservation_id")
-_OPERATIONS = _by_id(tables.operations, "operation_id")
-_PURCHASES = _by_id(tables.purchases, "purchase_id")
-_TRIAL_CLAIMS = select(tables.trial_claims).where(
-    tuple_(tables.trial_claims.c.customer_id, tables.trial_claims.c.service).in_(bindparam("pairs", expanding=True))
-)
+def commit_steps(references: References, now: Now, decide: Decide) -> Steps:
+    """Goes through a batch: yields each step, is sent the rows of each of its loads, and returns the verdict."""
+    claims: dict[tuple[str, str], TrialClaim] = {}
+    books = {account_id: Book(account_id, trial_claims=claims) for account_id in references.accounts}
+    loaded = _Loaded()
+    account_ids = sorted(references.accounts)
+    (rows,) = yield (LoadStep(statements.LOCK_ACCOUNTS, (account_ids,)),)
+    for row in rows:
+        account = ACCOUNTS.record_of(row)
+        books[account.account_id].account = account
+        loaded.accounts.add(account.account_id)
+    instant = latest_time(list(books.values()), now())
+    steps = _loads(references, account_ids, instant)
+    for step, rows in zip(steps, (yield steps), strict=True):
+        _TAKE[step.load](rows, books, loaded)
+    spent_grants = references.grants | _grants_of(references.refunds, books)
+    if spent_grants:
+        (rows,) = yield (LoadStep(statements.NAMED_GRANTS, (account_ids, list(spent_grants))),)
+        _take_grants(rows, books, loaded)
+    verdict = decide(books, instant)
+    writes = tuple(_writes(verdict.changes, loaded))
+    if writes:
+        yield writes
+    return verdict
 
 
-def load_books(
-    connection: Connection, shard_id: int, references: References, now: datetime
-) -> tuple[dict[str, Book], LoadedRows]:
-    """Returns a book for every account named, and what was loaded into them; the accounts' rows are locked.
-
-    `now` only decides which overdue reservations are looked for; the accounts' own times may be ahead of it.
-    """
-    loaded = LoadedRows()
-    trial_claims: dict[Pair, TrialClaim] = {}
+def _loads(references: References, account_ids: Sequence[str], instant: datetime) -> LoadSteps:
+    """Returns what is loaded once the accounts are locked: their grants, what is overdue, and what is named."""
+    steps = [
+        LoadStep(statements.OVERDUE_RESERVATIONS, (account_ids,), to_microseconds(instant)),
+        LoadStep(statements.UNSPENT_GRANTS, (account_ids,)),
+    ]
+    for load, named in (
+        (statements.NAMED_RESERVATIONS, references.reservations),
+        (statements.NAMED_OPERATIONS, references.operations),
+        (statements.NAMED_PURCHASES, references.purchases),
+        (statements.TOKENS_OF_ACCOUNTS, references.token_accounts),
+    ):
+        if named:
+            steps.append(LoadStep(load, (list(named),)))
     if references.trial_claims:
-        for row in connection.execute(_TRIAL_CLAIMS, {"pairs": sorted(references.trial_claims)}):
-            trial_claims[row.customer_id, row.service] = to_trial_claim(row)
-    books = {account_id: Book(account_id, trial_claims=trial_claims) for account_id in references.accounts}
-    named = {"shard_id": shard_id, "account_ids": sorted(references.accounts)}
-    for row in connection.execute(_ACCOUNTS, named):
-        books[row.account_id].account = to_account(row)
-        loaded.accounts.add(row.account_id)
-    for row in connection.execute(_GRANTS, named):
-        books[row.account_id].grants[row.grant_id] = to_grant(row)
-        loaded.grants.add((row.account_id, row.grant_id))
-    overdue = connection.execute(_OVERDUE, named | {"now": latest_time(list(books.values()), now)})
-    for row in (*overdue, *_rows_of(connection, _RESERVATIONS, shard_id, references.reservations)):
-        books[row.account_id].reservations[row.reservation_id] = to_reservation(row)
-        loaded.reservations.add(row.reservation_id)
-    for row in _rows_of(connection, _OPERATIONS, shard_id, references.operations):
-        books[row.account_id].operations[row.operation_id] = to_operation(row)
-    for row in _rows_of(connection, _PURCHASES, shard_id, references.purchases):
-        books[row.account_id].purchases[row.purchase_id] = to_purchase(row)
-        loaded.purchases.add(row.purchase_id)
-    return books, loaded
+        customers, services = (sorted(set(names)) for names in zip(*references.trial_claims, strict=True))
+        steps.append(LoadStep(statements.CLAIMS_OF_CUSTOMERS, (customers, services)))
+    return tuple(steps)
 
 
-def _rows_of(connection: Connection, statement: Select[Any], shard_id: int, ids: set[str]) -> Iterable[Row[Any]]:
-    return connection.execute(statement, {"shard_id": shard_id, "ids": sorted(ids)}) if ids else ()
+def _take_reservations(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
+    for row in rows:
+        reservation = RESERVATIONS.record_of(row)
+        books[reservation.account_id].reservations[reservation.reservation_id] = reservation
+        loaded.reservations.add(reservation.reservation_id)
 
 
-def write_changes(connection: Connection, shard_id: int, changes: Iterable[Changes], loaded: LoadedRows) -> None:
-    """Writes what a batch has changed: the last version of each row, new rows inserted, loaded ones updated."""
-    accounts: dict[str, Values] = {}
-    grants: dict[Pair, Values] = {}
-    reservations: dict[str, Values] = {}
-    purchases: dict[str, Values] = {}
-    appended: dict[Table, list[Values]] = {}
+def _take_grants(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
+    for row in rows:
+        grant = GRANTS.record_of(row)
+        books[grant.account_id].grants[grant.grant_id] = grant
+        loaded.grants.add(grant.grant_id)
+
+
+def _take_operations(rows: Iterable[PlainRow], books: dict[str, Book], _loaded: _Loaded) -> None:
+    for row in rows:
+        operation = OPERATIONS.record_of(row)
+        books[operation.account_id].operations[operation.operation_id] = operation
+
+
+def _take_purchases(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
+    for row in rows:
+        purchase = PURCHASES.record_of(row)
+        books[purchase.account_id].purchases[purchase.purchase_id] = purchase
+        loaded.purchases.add(purchase.purchase_id)
+
+
+def _take_tokens(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
+    for row in rows:
+        token = ACCOUNT_TOKENS.record_of(row)
+        books[token.account_id].account_tokens[token.token_hash] = token
+        loaded.account_tokens.add(token.token_hash)
+
+
+def _take_claims(rows: Iterable[PlainRow], books: dict[str, Book], _loaded: _Loaded) -> None:
+    # One dictionary for all books.
+    claims = next(iter(books.values())).trial_claims
+    for row in rows:
+        claim = TRIAL_CLAIMS.record_of(row)
+        claims[claim.customer_id, claim.service] = claim
+
+
+_TAKE = {
+    statements.OVERDUE_RESERVATIONS: _take_reservations,
+    statements.NAMED_RESERVATIONS: _take_reservations,
+    statements.UNSPENT_GRANTS: _take_grants,
+    statements.NAMED_OPERATIONS: _take_operations,
+    statements.NAMED_PURCHASES: _take_purchases,
+    statements.TOKENS_OF_ACCOUNTS: _take_tokens,
+    statements.CLAIMS_OF_CUSTOMERS: _take_claims,
+}
+
+
+def _grants_of(reservation_ids: set[str], books: dict[str, Book]) -> set[str]:
+    """Returns the grants, spent or not, that reservations have taken credits from."""
+    if not reservation_ids:
+        return set()
+    return {
+        part.grant_id
+        for book in books.values()
+        for reservation_id in reservation_ids & book.reservations.keys()
+        for part in book.reservations[reservation_id].allocations
+    }
+
+
+def _writes(changes: Iterable[Changes], loaded: _Loaded) -> Iterator[WriteStep]:
+    """Returns what writes the last version of each row: new ones are inserted, loaded ones updated."""
+    accounts: dict[str, Account] = {}
+    grants: dict[str, Grant] = {}
+    reservations: dict[str, Reservation] = {}
+    purchases: dict[str, Purchase] = {}
+    tokens: dict[str, AccountToken] = {}
+    entries: list[Entry] = []
+    operations: list[Operation] = []
+    claims: list[TrialClaim] = []
+    journal: list[JournalEntry] = []
     for change in changes:
         if change.account is not None:
-            accounts[change.account.account_id] = account_values(shard_id, change.account)
+            accounts[change.account.account_id] = change.account
         for grant in change.grants:
-            grants[grant.account_id, grant.grant_id] = grant_values(shard_id, grant)
+            grants[grant.grant_id] = grant
         for reservation in change.reservations:
-            reservations[reservation.reservation_id] = reservation_values(shard_id, reservation)
+            reservations[reservation.reservation_id] = reservation
         for purchase in change.purchases:
-            purchases[purchase.purchase_id] = purchase_values(shard_id, purchase)
-        _append(appended, shard_id, change)
-    _write(connection, tables.accounts, accounts, loaded.accounts, _UPDATE_ACCOUNT)
-    _write(connection, tables.grants, grants, loaded.grants, _UPDATE_GRANT)
-    _write(connection, tables.reservations, reservations, loaded.reservations, _UPDATE_RESERVATION)
-    _write(connection, tables.purchases, purchases, loaded.purchases, _UPDATE_PURCHASE)
-    for table, rows in appended.items():
-        connection.execute(insert(table), rows)
-
-
-def _append(appended: dict[Table, list[Values]], shard_id: int, change: Changes) -> None:
-    """Collects the rows that are only ever inserted."""
-
-    def add(table: Table, rows: Iterable[Values]) -> None:
-        for row in rows:
-            appended.setdefault(table, []).append(row)
-
-    add(tables.entries, (entry_values(shard_id, entry) for entry in change.entries))
-    add(tables.operations, (operation_values(shard_id, operation) for operation in change.operations))
-    for entry in change.journal_entries:
-        add(
-            tables.journal_entries,
-            [
-                {
-                    "journal_entry_id": entry.journal_entry_id,
-                    "kind": entry.kind,
-                    "purchase_id": entry.purchase_id,
-                    "time": entry.time,
-                }
-            ],
-        )
-        add(
-            tables.journal_postings,
-            (
-                {
-                    "journal_entry_id": entry.journal_entry_id,
-                    "line": line,
-                    "money_account": posting.money_account,
-                    "currency": posting.currency,
-                    "amount_minor_units": posting.amount_minor_units,
-                }
-                for line, posting in enumerate(entry.postings, start=1)
-            ),
-        )
-    add(tables.trial_claims, (asdict(claim) for claim in change.trial_claims))
-    add(tables.account_tokens, (asdict(token) for token in change.account_tokens))
-
-
-def _write(
-    connection: Connection,
-    table: Table,
-    rows: Mapping[Any, Values],
-    loaded: set[Any],
-    statement: tuple[Any, Callable[[Values], Values]],
-) -> None:
-    inserted = [values for key, values in rows.items() if key not in loaded]
-    updated = [values for key, values in rows.items() if key in loaded]
-    if inserted:
-        connection.execute(insert(table), inserted)
-    if updated:
-        update_row, parameters = statement
-        connection.execute(update_row, [parameters(values) for values in updated])
-
-
-def _update_of(table: Table, *changing: str) -> tuple[Any, Callable[[Values], Values]]:
-    """Returns an UPDATE of one row by its primary key, and what turns a row's values into its parameters."""
-    keys = tuple(column.name for column in table.primary_key)
-    statement = (
-        update(table)
-        .where(*(table.c[name] == bindparam(f"key_{name}") for name in keys))
-        .values({name: bindparam(f"new_{name}") for name in changing})
+            purchases[purchase.purchase_id] = purchase
+        for token in change.account_tokens:
+            tokens[token.token_hash] = token
+        entries += change.entries
+        operations += change.operations
+        claims += change.trial_claims
+        journal += change.journal_entries
+    yield from _put(ACCOUNTS, accounts, loaded.accounts, statements.INSERT_ACCOUNTS, statements.UPDATE_ACCOUNTS)
+    yield from _put(GRANTS, grants, loaded.grants, statements.INSERT_GRANTS, statements.UPDATE_GRANTS)
+    yield from _put(
+        RESERVATIONS,
+        reservations,
+        loaded.reservations,
+        statements.INSERT_RESERVATIONS,
+        statements.UPDATE_RESERVATIONS,
     )
+    yield from _add(ENTRIES, entries, statements.INSERT_ENTRIES)
+    yield from _add(OPERATIONS, operations, statements.INSERT_OPERATIONS)
+    yield from _put(PURCHASES, purchases, loaded.purchases, statements.INSERT_PURCHASES, statements.UPDATE_PURCHASES)
+    yield from _put(
+        ACCOUNT_TOKENS,
+        tokens,
+        loaded.account_tokens,
+        statements.INSERT_ACCOUNT_TOKENS,
+        statements.UPDATE_ACCOUNT_TOKENS,
+    )
+    yield from _add(TRIAL_CLAIMS, claims, statements.INSERT_TRIAL_CLAIMS)
+    yield from _add_journal(journal)
 
-    def parameters(values: Values) -> Values:
-        return {f"key_{name}": values[name] for name in keys} | {f"new_{name}": values[name] for name in changing}
 
-    return statement, parameters
+def _put(
+    rows: RecordRows[Any], records: dict[str, Any], loaded: set[str], insert: Insert, update: Update
+) -> Iterator[WriteStep]:
+    if not records:
+        return
+    new = [rows.row_of(record) for key, record in records.items() if key not in loaded]
+    if new:
+        yield WriteStep(insert, new)
+    if len(new) < len(records):
+        change_of = _picker(rows, update)
+        yield WriteStep(update, [change_of(record) for key, record in records.items() if key in loaded])
 
 
-_UPDATE_ACCOUNT = _update_of(
-    tables.accounts, "state", "ledger_credits", "reserved_credits", "entry_count", "update_time"
-)
-_UPDATE_GRANT = _update_of(tables.grants, "remaining_credits", "reserved_credits")
-_UPDATE_RESERVATION = _update_of(
-    tables.reservations,
-    "state",
-    "reserved_credits",
-    "captured_credits",
-    "released_credits",
-    "refunded_credits",
-    "allocations",
-    "expire_time",
-    "resolve_time",
-)
-_UPDATE_PURCHASE = _update_of(tables.purchases, "state", "pay_time")
+@cache
+def _picker(rows: RecordRows[Any], update: Update) -> Callable[[Any], list[Any]]:
+    return rows.picker(update.columns)
+
+
+def _add(rows: RecordRows[Any], records: Iterable[Any], insert: Insert) -> Iterator[WriteStep]:
+    new = [rows.row_of(record) for record in records]
+    if new:
+        yield WriteStep(insert, new)
+
+
+def _add_journal(journal: Sequence[JournalEntry]) -> Iterator[WriteStep]:
+    if not journal:
+        return
+    yield WriteStep(
+        statements.INSERT_JOURNAL_ENTRIES,
+        [[entry.journal_entry_id, entry.kind, entry.purchase_id, to_microseconds(entry.time)] for entry in journal],
+    )
+    yield WriteStep(
+        statements.INSERT_JOURNAL_POSTINGS,
+        [
+            [entry.journal_entry_id, line, posting.money_account, posting.currency, posting.amount_minor_units]
+            for entry in journal
+            for line, posting in enumerate(entry.postings, start=1)
+        ],
+    )

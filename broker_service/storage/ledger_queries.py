@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
 
 from broker_service.domain.book import Book, latest_time
 from broker_service.domain.errors import AccountNotFound, ReservationNotFound
 from broker_service.domain.expiry import expire
 from broker_service.domain.records import Account, Entry, Reservation, ReservationState
-from broker_service.domain.references import References
 from broker_service.storage import tables
-from broker_service.storage.ledger import load_books
-from broker_service.storage.ledger_rows import to_account, to_entry, to_reservation
+from broker_service.storage.ledger_rows import ACCOUNTS, ENTRIES, GRANTS, RESERVATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +39,7 @@ class ReservationSelection:
 
 def book_of(connection: Connection, shard_id: int, account_id: str, now: datetime) -> Book:
     """Returns an account's book as of now. Raises AccountNotFound, InvariantError."""
-    books, _ = load_books(connection, shard_id, References(accounts={account_id}), now)
-    book = books[account_id]
-    if book.account is None:
-        raise AccountNotFound(account_id=account_id)
+    book = _load_book(connection, shard_id, account_id, now)
     book.check()
     expire(book, latest_time([book], now))
     return book
@@ -52,11 +47,32 @@ def book_of(connection: Connection, shard_id: int, account_id: str, now: datetim
 
 def has_unwritten_expiry(connection: Connection, shard_id: int, account_id: str, now: datetime) -> bool:
     """Tells whether time has taken credits off an account since its last entry. Raises AccountNotFound."""
-    books, _ = load_books(connection, shard_id, References(accounts={account_id}), now)
-    book = books[account_id]
-    if book.account is None:
-        raise AccountNotFound(account_id=account_id)
+    book = _load_book(connection, shard_id, account_id, now)
     return any(changes.entries for changes in expire(book, latest_time([book], now)))
+
+
+def _load_book(connection: Connection, shard_id: int, account_id: str, now: datetime) -> Book:
+    """Returns an account with its unspent grants and its overdue reservations. Raises AccountNotFound."""
+    account = account_by_id(connection, shard_id, account_id)
+    if account is None:
+        raise AccountNotFound(account_id=account_id)
+    book = Book(account_id, account=account)
+    grants, reservations = tables.grants, tables.reservations
+    unspent = select(grants).where(
+        grants.c.shard_id == shard_id, grants.c.account_id == account_id, grants.c.spent.is_(False)
+    )
+    for row in connection.execute(unspent):
+        book.grants[row.grant_id] = GRANTS.record_of_core(row)
+    overdue = select(reservations).where(
+        reservations.c.shard_id == shard_id,
+        reservations.c.account_id == account_id,
+        # A literal, for a partial index serves a statement only if the plan can see that it does.
+        reservations.c.state == literal_column(f"'{ReservationState.ACTIVE.value}'"),
+        reservations.c.expire_time <= latest_time([book], now),
+    )
+    for row in connection.execute(overdue):
+        book.reservations[row.reservation_id] = RESERVATIONS.record_of_core(row)
+    return book
 
 
 def account_by_id(connection: Connection, shard_id: int, account_id: str) -> Account | None:
@@ -65,7 +81,7 @@ def account_by_id(connection: Connection, shard_id: int, account_id: str) -> Acc
     row = connection.execute(
         select(accounts).where(accounts.c.shard_id == shard_id, accounts.c.account_id == account_id)
     ).one_or_none()
-    return None if row is None else to_account(row)
+    return None if row is None else ACCOUNTS.record_of_core(row)
 
 
 def reservation_by_id(
@@ -82,7 +98,7 @@ def reservation_by_id(
     ).one_or_none()
     if row is None:
         raise ReservationNotFound(reservation_id=reservation_id)
-    return _as_of(to_reservation(row), now)
+    return _as_of(RESERVATIONS.record_of_core(row), now)
 
 
 def reservations_of(
@@ -107,7 +123,7 @@ def reservations_of(
         .order_by(reservations.c.create_time.desc(), reservations.c.reservation_id.desc())
         .limit(selection.limit)
     )
-    return [_as_of(to_reservation(row), now) for row in connection.execute(statement)]
+    return [_as_of(RESERVATIONS.record_of_core(row), now) for row in connection.execute(statement)]
 
 
 def entries_of(connection: Connection, shard_id: int, account_id: str, selection: EntrySelection) -> list[Entry]:
@@ -124,7 +140,7 @@ def entries_of(connection: Connection, shard_id: int, account_id: str, selection
         .order_by(entries.c.sequence)
         .limit(selection.limit)
     )
-    return [to_entry(row) for row in connection.execute(statement)]
+    return [ENTRIES.record_of_core(row) for row in connection.execute(statement)]
 
 
 def _in_state(state: ReservationState, now: datetime) -> ColumnElement[bool]:

@@ -1,20 +1,25 @@
 """AccountService: customers' accounts."""
 
+import asyncio
+from datetime import timedelta
+
 from iap.broker.v1 import account_pb2, account_pb2_grpc
 
 from broker_service.domain import commands
 from broker_service.domain.directory import Role, ServiceState
 from broker_service.domain.grants import order_of_use
 from broker_service.domain.identities import account_id_for
+from broker_service.domain.tokens import TokenResult
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.secrets import ACCOUNT_TOKEN_PREFIX, SecretSource, random_secret, secret_hash
 from broker_service.storage.ledger_queries import EntrySelection
 from broker_service.transport.endpoint import Caller, Gate, rpc
+from broker_service.transport.errors import permission_denied
 from broker_service.transport.pages import cursor_of, page_size, page_token
 from broker_service.transport.rendering import render_account, render_balance, render_entry, render_grant
-from broker_service.transport.times import optional_instant
+from broker_service.transport.times import optional_instant, optional_span
 
 
 class AccountServicer(account_pb2_grpc.AccountServiceServicer):
@@ -62,6 +67,28 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
             replayed=result.replayed,
         )
 
+    @rpc(Role.CUSTOMER)
+    async def RotateAccountToken(
+        self, request: account_pb2.RotateAccountTokenRequest, caller: Caller
+    ) -> account_pb2.RotateAccountTokenResponse:
+        """See the contract."""
+        account = await self._directory.account(request.account_id)
+        if not caller.is_customer(account.customer_id):
+            raise permission_denied("key of the account's customer")
+        account_token = self._new_secret(ACCOUNT_TOKEN_PREFIX)
+        result = await self._rotate(
+            commands.RotateToken(
+                request_id=request.request_id.lower(),
+                account_id=account.account_id,
+                customer_id=caller.owner_id,
+                overlap=optional_span(request, "overlap") or timedelta(0),
+                token_hash=secret_hash(account_token),
+            )
+        )
+        return account_pb2.RotateAccountTokenResponse(
+            account_token="" if result.replayed else account_token, replayed=result.replayed
+        )
+
     @rpc()
     async def GetBalance(
         self, request: account_pb2.GetBalanceRequest, caller: Caller
@@ -102,3 +129,13 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
             entries=[render_entry(entry) for entry in shown],
             next_page_token=page_token([shown[-1].sequence], *scope) if len(found) > limit else "",
         )
+
+    async def _rotate(self, command: commands.RotateToken) -> TokenResult:
+        rotating = asyncio.ensure_future(self._committer.execute(command))
+        # Whatever becomes of the caller: the rotation goes on without it, and the tokens it stops are forgotten.
+        rotating.add_done_callback(self._forget_tokens)
+        return await asyncio.shield(rotating)
+
+    def _forget_tokens(self, rotated: asyncio.Future[TokenResult]) -> None:
+        if not rotated.cancelled() and rotated.exception() is None:
+            self._directory.forget_tokens(token.token_hash for token in rotated.result().tokens)

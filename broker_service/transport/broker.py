@@ -1,10 +1,12 @@
 """BrokerService: what providers call while they serve."""
 
+from datetime import timedelta
+
 from iap.broker.v1 import broker_pb2, broker_pb2_grpc
 
 from broker_service.domain import commands
 from broker_service.domain.directory import ProviderState, Role
-from broker_service.domain.errors import InsufficientCredits, ReservationNotFound
+from broker_service.domain.errors import AccountNotFound, InsufficientCredits, ReservationNotFound
 from broker_service.domain.identities import account_id_within, reservation_id_for
 from broker_service.domain.records import Account
 from broker_service.engine.committer import Committer
@@ -21,7 +23,7 @@ _STATES = {number: state for state, number in RESERVATION_STATES.items()}
 
 
 class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
-    """Reserves, captures and releases through the committer; reads beside it."""
+    """Moves credits through the committer; reads beside it."""
 
     def __init__(self, gate: Gate, directory: Directory, committer: Committer, reader: LedgerReader) -> None:
         self.gate = gate
@@ -34,13 +36,12 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
         """See the contract."""
         account = await self._own_account(request.account_token, caller)
         service = await self._directory.service(account.service)
-        provider = await self._directory.provider(account.provider_id)
         result = await self._committer.execute(
             commands.Reserve(
                 request_id=request.request_id.lower(),
                 account_id=account.account_id,
                 provider_id=account.provider_id,
-                provider_suspended=provider is not None and provider.state is ProviderState.SUSPENDED,
+                provider_suspended=await self._is_suspended(account.provider_id),
                 credits=request.credits,
                 ttl=optional_span(request, "ttl"),
                 default_ttl=service.default_ttl,
@@ -90,6 +91,69 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
         )
         return broker_pb2.ReleaseResponse(
             reservation=render_reservation(result.reservation),
+            balance=render_balance(result.balance),
+            replayed=result.replayed,
+        )
+
+    @rpc(Role.PROVIDER)
+    async def Extend(self, request: broker_pb2.ExtendRequest, caller: Caller) -> broker_pb2.ExtendResponse:
+        """See the contract."""
+        account_id = _account_of_reservation(request.reservation_id)
+        result = await self._committer.execute(
+            commands.Extend(
+                request_id=request.request_id.lower(),
+                account_id=account_id,
+                provider_id=caller.owner_id,
+                provider_suspended=await self._is_suspended(caller.owner_id),
+                reservation_id=request.reservation_id,
+                ttl=optional_span(request, "ttl"),
+                max_ttl=await self._longest_ttl(account_id, request.reservation_id),
+                additional_credits=request.additional_credits,
+            )
+        )
+        return broker_pb2.ExtendResponse(
+            reservation=render_reservation(result.reservation),
+            balance=render_balance(result.balance),
+            replayed=result.replayed,
+        )
+
+    @rpc(Role.PROVIDER)
+    async def Charge(self, request: broker_pb2.ChargeRequest, caller: Caller) -> broker_pb2.ChargeResponse:
+        """See the contract."""
+        account = await self._own_account(request.account_token, caller)
+        result = await self._committer.execute(
+            commands.Charge(
+                request_id=request.request_id.lower(),
+                account_id=account.account_id,
+                provider_id=account.provider_id,
+                provider_suspended=await self._is_suspended(account.provider_id),
+                credits=request.credits,
+                description=request.description,
+                metadata=dict(request.metadata),
+            )
+        )
+        return broker_pb2.ChargeResponse(
+            reservation=render_reservation(result.reservation),
+            balance=render_balance(result.balance),
+            replayed=result.replayed,
+        )
+
+    @rpc(Role.PROVIDER)
+    async def Refund(self, request: broker_pb2.RefundRequest, caller: Caller) -> broker_pb2.RefundResponse:
+        """See the contract."""
+        result = await self._committer.execute(
+            commands.Refund(
+                request_id=request.request_id.lower(),
+                account_id=_account_of_reservation(request.reservation_id),
+                provider_id=caller.owner_id,
+                reservation_id=request.reservation_id,
+                credits=request.credits if request.HasField("credits") else None,
+                reason=request.reason,
+            )
+        )
+        return broker_pb2.RefundResponse(
+            reservation=render_reservation(result.reservation),
+            refunded_credits=result.refunded_credits,
             balance=render_balance(result.balance),
             replayed=result.replayed,
         )
@@ -158,6 +222,18 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
         if account.provider_id != caller.owner_id:
             raise permission_denied("key of the provider that sells the account's service")
         return account
+
+    async def _is_suspended(self, provider_id: str) -> bool:
+        provider = await self._directory.provider(provider_id)
+        return provider is not None and provider.state is ProviderState.SUSPENDED
+
+    async def _longest_ttl(self, account_id: str, reservation_id: str) -> timedelta:
+        """Returns what the service of a reservation's account allows. Raises ReservationNotFound."""
+        try:
+            account = await self._directory.account(account_id)
+        except AccountNotFound as error:
+            raise ReservationNotFound(reservation_id=reservation_id) from error
+        return (await self._directory.service(account.service)).max_ttl
 
 
 def _account_of_reservation(reservation_id: str) -> str:

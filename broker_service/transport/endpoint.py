@@ -17,7 +17,7 @@ from broker_service.domain.directory import Role
 from broker_service.domain.errors import InsufficientCredits
 from broker_service.domain.records import Account
 from broker_service.engine.directory import Directory
-from broker_service.storage.database import StorageError
+from broker_service.storage.errors import StorageError
 from broker_service.transport.errors import (
     DOMAIN,
     EXPECTED_ERRORS,

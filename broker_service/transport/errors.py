@@ -9,8 +9,8 @@ from google.rpc import error_details_pb2
 from iap.broker.v1 import broker_pb2
 
 from broker_service.domain.errors import AlreadyExists, InsufficientCredits, InvalidField, NotFound, Refusal
-from broker_service.engine.committer import HaltedError, OverloadedError
-from broker_service.storage.database import StorageConflictError, StorageError
+from broker_service.engine.committer import DeadlinePassedError, HaltedError, OverloadedError
+from broker_service.storage.errors import StorageConflictError, StorageError
 from mesh_runtime.call_errors import CallError, invalid_argument, overloaded, retry_info, unavailable
 from mesh_runtime.field_rules import FieldViolation
 
@@ -18,7 +18,7 @@ DOMAIN = "iap.broker"
 _RETRY_AFTER = timedelta(milliseconds=200)
 _RETRY_AFTER_OUTAGE = timedelta(seconds=1)
 
-EXPECTED_ERRORS = (Refusal, StorageError, OverloadedError, HaltedError)
+EXPECTED_ERRORS = (Refusal, StorageError, OverloadedError, DeadlinePassedError, HaltedError)
 
 
 def to_call_error(error: Exception, offer: broker_pb2.Offer | None = None) -> CallError:
@@ -93,6 +93,8 @@ def _not_done(error: Exception) -> CallError:
     """Answers a call that can be tried again as it is."""
     if isinstance(error, OverloadedError):
         return overloaded(DOMAIN, "the broker has too much to do", _RETRY_AFTER)
+    if isinstance(error, DeadlinePassedError):
+        return overloaded(DOMAIN, "the call's time ran out while it waited for a commit", _RETRY_AFTER)
     if isinstance(error, StorageConflictError):
         return CallError(
             code=grpc.StatusCode.ABORTED,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2
 
-from broker_service.domain.directory import Customer, Pack, Provider, ProviderState, Service, ServiceState
+from broker_service.domain.directory import Customer, Key, Pack, Provider, ProviderState, Role, Service, ServiceState
 from broker_service.domain.errors import InsufficientCredits
 from broker_service.domain.records import (
     Account,
@@ -223,3 +223,21 @@ def render_customer(customer: Customer) -> admin_pb2.Customer:
         email=customer.email,
         create_time=to_timestamp(customer.create_time),
     )
+
+
+def render_key(key: Key) -> admin_pb2.Key:
+    """Renders a key, without its secret."""
+    rendered = admin_pb2.Key(
+        key_id=key.key_id,
+        title=key.title,
+        create_time=to_timestamp(key.create_time),
+        revoke_time=None if key.revoke_time is None else to_timestamp(key.revoke_time),
+    )
+    match key.role:
+        case Role.PROVIDER:
+            rendered.provider_id = key.owner_id
+        case Role.CUSTOMER:
+            rendered.customer_id = key.owner_id
+        case Role.OPERATOR:
+            rendered.operator = True
+    return rendered

@@ -95,7 +95,7 @@ def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:///x.db?mode=ro", "nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://localhost/iap"]
+    "url", ["sqlite:///x.db?mode=ro", "nonsense", "sqlite://", "sqlite:///:memory:", "mysql://localhost/iap"]
 )
 def test_a_database_url_of_another_form_is_refused(url: str) -> None:
     assert_one_line(broker_command("serve", "--database", url), "sqlite:///path/to/file.db")
@@ -115,7 +115,7 @@ def test_a_port_in_use_is_named(database: str) -> None:
         (["--listen", "somewhere"], ["somewhere", "HOST:PORT"]),
         (["--listen", "0.0.0.0:0"], ["0.0.0.0:0", "TLS"]),
         (["--commission-basis-points", "10001"], ["commission-basis-points", "10001"]),
-        (["--workers", "2"], ["--workers", "SQLite"]),
+        (["--workers", "2"], ["--workers", "SQLite", "PostgreSQL"]),
         (["--tls-certificate", "x.pem"], ["--tls-key"]),
         (["--no-such-flag"], ["--no-such-flag"]),
         (["--drain-seconds", "nan"], ["--drain-seconds", "nan"]),

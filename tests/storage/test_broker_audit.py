@@ -1,192 +1,173 @@
-"""The audit finds nothing in books that the broker wrote, and every rule that a row breaks."""
+"""The audit finds nothing in books that the broker wrote, whatever it does meanwhile; and it is bounded."""
 
-import shutil
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
+import grpc.aio
 import pytest
-from google.type.money_pb2 import Money
 
-from broker_service.storage.audit import Audit, audit
-from broker_service.storage.database import open_database
-from tests.contract.broker_world.running_broker import run_sql, running_broker
-from tests.contract.broker_world.world import Account, World, new_world
-
-
-async def live_through_everything(world: World) -> Account:
-    """Buys, reserves, captures, releases and lets expire, with more than one grant; returns the account."""
-    account = await world.new_account(trial_credits=10)
-    pack = await world.new_pack(account.service, pack_credits=20, price=Money(currency_code="EUR", units=3))
-    yen = Money(currency_code="JPY", units=101)
-    short = await world.new_pack(account.service, pack_credits=30, price=yen, validity=timedelta(days=1))
-    await world.buy(account, pack.pack_id)
-    await world.buy(account, short.pack_id)
-    await world.pay((await world.purchase(account, pack.pack_id)).purchase_id, succeeds=False)
-    await world.capture(await world.reserved(account, 12), 7)
-    session = await world.reserved(account, 15)
-    await world.capture(session, 4, keep_open=True)
-    await world.release(await world.reserved(account, 3))
-    await world.reserved(account, 2, ttl=timedelta(seconds=1))
-    world.clock.move(timedelta(hours=1))
-    outlives_its_grant = await world.reserved(account, 8, ttl=timedelta(days=3))
-    world.clock.move(timedelta(days=1))
-    await world.capture(outlives_its_grant, 1, keep_open=True)
-    await world.reserved(account, 5)
-    return account
+from broker_service.engine import auditing
+from broker_service.engine.pruning import prune
+from broker_service.storage.audit import Audit, PageSize, audit, audit_pages, reservations
+from broker_service.storage.audit.findings import MOST_VIOLATIONS, Page
+from tests.contract.broker_world.operations import charged, extend, grant_credits, refund
+from tests.contract.broker_world.refusals import parse_error
+from tests.contract.broker_world.world import Account, World
+from tests.storage.broker_life import live_through_everything
 
 
-@pytest.fixture(scope="module")
-async def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with everything in it, twice."""
-    path = tmp_path_factory.mktemp("audited") / "iap.db"
-    async with running_broker(path) as running:
-        world = await new_world(running)
-        for _ in range(2):
-            await live_through_everything(world)
-    run_sql(path, "PRAGMA wal_checkpoint(TRUNCATE)")
-    return path
-
-
-@pytest.fixture
-def books(lived_in: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may corrupt."""
-    return Path(shutil.copy(lived_in, tmp_path))
-
-
-async def audited_file(path: Path) -> Audit:
-    database = open_database(f"sqlite:///{path}")
-    try:
-        return await database.read(audit)
-    finally:
-        await database.close()
-
-
-async def audited(world: World) -> Audit:
-    return await world.running.broker.database.read(audit)
+async def pages_of(world: World, size: PageSize) -> list[Page]:
+    """Reads all the pages of an audit, each in a snapshot of its own."""
+    pages = audit_pages(1, size)
+    read: list[Page] = []
+    work = next(pages)
+    while True:
+        read.append(await world.running.broker.database.read(work))
+        try:
+            work = pages.send(read[-1])
+        except StopIteration:
+            return read
 
 
 async def test_books_that_the_broker_wrote_agree(own_world: World) -> None:
     world = own_world
+    database = world.running.broker.database
     account = await live_through_everything(world)
-    found = await audited(world)
+    found = await auditing.audit(database)
     assert found.violations == ()
     ledger_credits, reserved_credits, _ = await world.balance(account)
     assert (found.ledger_credits, found.reserved_credits) == (ledger_credits, reserved_credits)
     assert (found.accounts_checked, found.entries_checked) == (1, len(await world.entries(account)))
-    assert found.captured_credits == 7 + 4 + 1
+    assert found.captured_credits == 7 + 4 + 6 + 1
     await live_through_everything(world)
-    assert ((await audited(world)).accounts_checked, (await audited(world)).violations) == (2, ())
+    found = await auditing.audit(database)
+    assert (found.accounts_checked, found.violations) == (2, ())
+    assert await database.read(audit) == found
 
 
 async def test_empty_books_agree(own_world: World) -> None:
-    assert await audited(own_world) == Audit(0, 0, 0, 0, 0, ())
+    assert await auditing.audit(own_world.running.broker.database) == Audit(0, 0, 0, 0, 0, ())
 
 
-CORRUPTIONS = {
-    "UPDATE accounts SET ledger_credits = ledger_credits + 1": {"LEDGER_IS_SUM_OF_ENTRIES", "LEDGER_IS_SUM_OF_GRANTS"},
-    "UPDATE accounts SET reserved_credits = reserved_credits - 1": {
-        "RESERVED_IS_SUM_OF_GRANTS",
-        "RESERVED_IS_SUM_OF_RESERVATIONS",
-    },
-    "UPDATE accounts SET entry_count = entry_count + 1": {"ENTRY_COUNT"},
-    "DELETE FROM accounts": {"ACCOUNT_EXISTS"},
-    "DELETE FROM entries WHERE sequence = 2": {
-        "SEQUENCE_GAPLESS",
-        "RUNNING_TOTAL",
-        "LEDGER_IS_SUM_OF_ENTRIES",
-        "ENTRY_COUNT",
-    },
-    "UPDATE entries SET ledger_credits_after = ledger_credits_after + 1 WHERE sequence = 2": {"RUNNING_TOTAL"},
-    "UPDATE entries SET sequence = sequence + 100 WHERE sequence = (SELECT max(sequence) FROM entries)": {
-        "SEQUENCE_GAPLESS"
-    },
-    "UPDATE entries SET kind = 'REFUND' WHERE kind = 'CAPTURE' AND sequence = (SELECT max(sequence) FROM entries)": {
-        "CAPTURED_IS_SUM_OF_ENTRIES"
-    },
-    "UPDATE grants SET remaining_credits = remaining_credits - 1 WHERE remaining_credits > reserved_credits": {
-        "LEDGER_IS_SUM_OF_GRANTS"
-    },
-    "UPDATE grants SET reserved_credits = reserved_credits - 1 WHERE reserved_credits > 0": {
-        "GRANT_RESERVED",
-        "RESERVED_IS_SUM_OF_GRANTS",
-    },
-    "DELETE FROM grants WHERE reserved_credits > 0": {
-        "PURCHASE_IS_GRANTED",
-        "GRANT_RESERVED",
-        "LEDGER_IS_SUM_OF_GRANTS",
-        "RESERVED_IS_SUM_OF_GRANTS",
-    },
-    "UPDATE reservations SET captured_credits = captured_credits - 1 WHERE state = 'CAPTURED'": {
-        "CAPTURED_IS_SUM_OF_ENTRIES",
-        "RESOLVED_ONCE",
-    },
-    "UPDATE reservations SET released_credits = released_credits - 1 WHERE state = 'RELEASED'": {"RESOLVED_ONCE"},
-    "UPDATE reservations SET state = 'RELEASED' WHERE state = 'ACTIVE'": {
-        "RESOLVED_ONCE",
-        "GRANT_RESERVED",
-        "RESERVED_IS_SUM_OF_RESERVATIONS",
-    },
-    "UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
-    "UPDATE journal_postings SET currency = 'USD' WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
-    "DELETE FROM journal_postings WHERE line = 3": {"JOURNAL_SUMS_TO_ZERO"},
-    "UPDATE purchases SET state = 'FAILED' WHERE state = 'PAID'": {"PURCHASE_IS_GRANTED"},
-    "UPDATE purchases SET state = 'PAID' WHERE state = 'FAILED'": {"PURCHASE_IS_GRANTED"},
-    "UPDATE purchases SET credits = credits + 1 WHERE state = 'PAID'": {"PURCHASE_IS_GRANTED"},
-}
-
-# Rows that are well-formed one by one and contradict each other.
-UNCONFIRMED = {
-    "a sale that was never booked": [
-        "DELETE FROM journal_postings",
-        "DELETE FROM journal_entries",
-    ],
-    "a sale booked at another price": [
-        "UPDATE journal_postings SET amount_minor_units = amount_minor_units * 2",
-    ],
-    "a commission that is not the purchase's": [
-        "UPDATE journal_postings SET amount_minor_units = amount_minor_units - 1 WHERE money_account = 'commission'",
-        "UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1"
-        " WHERE money_account LIKE 'provider_payable%'",
-    ],
-    "a sale owed to another provider": [
-        "UPDATE journal_postings SET money_account = 'provider_payable:prv_other'"
-        " WHERE money_account LIKE 'provider_payable%'",
-    ],
-    "a capture entry of another reservation": [
-        "UPDATE entries SET reservation_id = (SELECT reservation_id FROM reservations WHERE state = 'RELEASED')"
-        " WHERE kind = 'CAPTURE'",
-    ],
-    "a capture that went to the wrong counterpart": [
-        "UPDATE entries SET counterpart = 'expired' WHERE kind = 'CAPTURE'",
-    ],
-    "a reservation whose parts do not add up": [
-        "UPDATE reservations SET allocations = '[]' WHERE state = 'CAPTURED'",
-    ],
-}
+async def test_what_is_found_does_not_depend_on_the_size_of_pages(
+    own_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = own_world.running.broker.database
+    for _ in range(3):
+        await live_through_everything(own_world)
+    found = await auditing.audit(database)
+    assert (found.accounts_checked, found.violations) == (3, ())
+    for size in (PageSize(rows=1), PageSize(rows=2), PageSize(rows=3), PageSize(rows=4), PageSize(entries=1)):
+        assert await auditing.audit(database, size=size) == found
+    monkeypatch.setattr(reservations, "_MOST_LINED_UP", 1)
+    assert await auditing.audit(database) == found
 
 
-async def test_books_that_were_closed_agree(books: Path) -> None:
-    found = await audited_file(books)
-    assert (found.accounts_checked, found.violations) == (2, ())
+async def test_a_page_holds_no_more_than_it_may(own_world: World) -> None:
+    for _ in range(5):
+        await live_through_everything(own_world)
+    pages = await pages_of(own_world, PageSize(rows=2))
+    assert sum(page.figures.accounts for page in pages) == 5
+    assert max(page.figures.accounts for page in pages) == 2
+    entries_of_one = max(page.figures.entries for page in await pages_of(own_world, PageSize(rows=1)))
+    pages = await pages_of(own_world, PageSize(rows=5, entries=2 * entries_of_one))
+    assert [page.figures.accounts for page in pages if page.figures.accounts] == [2, 2, 1]
+    # An account is never divided.
+    pages = await pages_of(own_world, PageSize(rows=5, entries=1))
+    assert [page.figures.accounts for page in pages if page.figures.accounts] == [1] * 5
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS)
-async def test_a_corrupted_row_breaks_the_rules_that_it_should(books: Path, corruption: str) -> None:
-    run_sql(books, corruption)
-    found = await audited_file(books)
-    assert {violation.rule for violation in found.violations} >= CORRUPTIONS[corruption]
-    assert all(violation.description for violation in found.violations)
+@pytest.mark.parametrize("entries", [0, 1, 199_999, 200_000, 1_000_000, 10**9])
+def test_each_reservation_is_in_one_lot(entries: int) -> None:
+    lots = reservations.lots_of(entries)
+    assert 1 <= len(lots) <= 32
+    for ending in ("", "2", "7", "8", "A", "a", "m", "z", "~", "é"):
+        assert sum(lot.first_ending <= ending < lot.end_ending for lot in lots) == 1
 
 
-@pytest.mark.parametrize("corruption", UNCONFIRMED)
-async def test_rows_that_contradict_each_other_are_found(books: Path, corruption: str) -> None:
-    for statement in UNCONFIRMED[corruption]:
-        run_sql(books, statement)
-    assert (await audited_file(books)).violations, corruption
+async def test_broken_books_do_not_flood_the_report(own_world: World) -> None:
+    world = own_world
+    for _ in range(3):
+        await live_through_everything(world)
+    insert = (
+        "INSERT INTO operations (shard_id, operation_id, account_id, kind, fingerprint, time, captured_credits,"
+        " released_credits, refunded_credits) VALUES "
+    )
+    for thousand in range(2):
+        rows = (f"(0, 'x{thousand}_{number:04}', 'acc_none', 'Capture', 'f', 0, 0, 0, 0)" for number in range(1_000))
+        world.running.sql(insert + ", ".join(rows))
+    found = await auditing.audit(world.running.broker.database, size=PageSize(rows=20))
+    assert len(found.violations) == MOST_VIOLATIONS + 1
+    assert found.violations[-1].rule == "MORE_VIOLATIONS"
+    # One page names some, and says that there are more.
+    found = await auditing.audit(world.running.broker.database, size=PageSize(rows=5_000))
+    assert 100 < len(found.violations) < MOST_VIOLATIONS
+    assert [it for it in found.violations if it.description == "and more"]
 
 
-async def test_a_violation_names_its_account(books: Path) -> None:
-    (account_id,) = run_sql(books, "SELECT max(account_id) FROM accounts")[0]
-    run_sql(books, "UPDATE accounts SET entry_count = 0 WHERE account_id = ?", account_id)
-    (violation,) = (await audited_file(books)).violations
-    assert (violation.account_id, violation.rule) == (account_id, "ENTRY_COUNT")
+@contextlib.asynccontextmanager
+async def hammered(world: World) -> AsyncIterator[Counter[str]]:
+    """Lets customers do everything at once, again and again; counts the rounds, by what stopped them short."""
+    rounds: Counter[str] = Counter()
+    accounts = [await live_through_everything(world) for _ in range(3)]
+
+    async def hammer(account: Account) -> None:
+        pack = await world.new_pack(account.service, pack_credits=7, validity=timedelta(hours=2))
+        while True:
+            try:
+                await world.buy(account, pack.pack_id)
+                session = await world.reserved(account, 3, ttl=timedelta(minutes=5))
+                await world.capture(session, 1, keep_open=True)
+                await extend(world, session, 1)
+                await world.capture(session)
+                await refund(world, session, 1)
+                await refund(world, await charged(world, account, 2))
+                await world.release(await world.reserved(account, 1))
+                await world.reserved(account, 1, ttl=timedelta(seconds=1))
+                await grant_credits(world, account, 1, expire_time=world.clock.now + timedelta(minutes=1))
+                world.clock.move(timedelta(seconds=10))
+                rounds["whole"] += 1
+            except grpc.aio.AioRpcError as error:
+                # The others move the clock, and what was resolved is pruned.
+                rounds[parse_error(error).reason] += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        hammering = [tasks.create_task(hammer(account)) for account in accounts for _ in range(2)]
+        try:
+            yield rounds
+        finally:
+            for task in hammering:
+                task.cancel()
+
+
+async def test_audits_beside_a_hammered_broker_raise_no_false_alarm(own_world: World) -> None:
+    database = own_world.running.broker.database
+    async with hammered(own_world) as rounds:
+        for number in range(24):
+            found = await auditing.audit(database, size=PageSize(entries=1) if number % 2 else None)
+            assert found.violations == ()
+            if number % 4 == 0:
+                await prune(database, shards=1, before=own_world.clock.now - timedelta(minutes=10))
+            await asyncio.sleep(0.02)
+    assert rounds["whole"] > 0, rounds
+    found = await auditing.audit(database)
+    assert found.violations == ()
+    assert found.entries_checked > 100
+
+
+async def test_entries_may_outlive_their_reservations_if_those_were_pruned(own_world: World) -> None:
+    world = own_world
+    database = world.running.broker.database
+    account = await live_through_everything(world)
+    await world.capture(await world.reserved(account, 2))
+    world.clock.move(timedelta(minutes=1))
+    horizon = world.clock.now
+    late = await world.reserved(account, 3)
+    await world.capture(late)
+    assert (await prune(database, shards=1, before=horizon)).reservations > 0
+    assert (await auditing.audit(database)).violations == ()
+    world.running.sql("DELETE FROM reservations WHERE reservation_id = ?", late)
+    assert [it.rule for it in (await auditing.audit(database)).violations] == ["RESERVATION_EXISTS"]

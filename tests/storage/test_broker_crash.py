@@ -19,11 +19,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @asynccontextmanager
-async def broker_process(path: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Stubs]]:
+async def broker_process(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Stubs]]:
     """Serves a database from a process of its own."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "broker_service", "serve", "--listen", "127.0.0.1:0", "--log-level", "error"),
-        *("--database", f"sqlite:///{path}"),
+        *("--database", database_url),
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -39,14 +39,13 @@ async def broker_process(path: Path) -> AsyncIterator[tuple[asyncio.subprocess.P
         await process.wait()
 
 
-async def test_what_was_answered_before_a_kill_is_there_afterwards(tmp_path: Path) -> None:
-    path = tmp_path / "iap.db"
-    async with running_broker(path, MovableClock()) as running:
+async def test_what_was_answered_before_a_kill_is_there_afterwards(database_url: str) -> None:
+    async with running_broker(database_url, MovableClock()) as running:
         made = await new_world(running)
         account = await made.new_account(trial_credits=1_000)
     request_ids = [new_id() for _ in range(400)]
     answered = []
-    async with broker_process(path) as (process, stubs):
+    async with broker_process(database_url) as (process, stubs):
         world = StubWorld(made, stubs)
 
         async def reserve(request_id: str) -> None:
@@ -58,14 +57,14 @@ async def test_what_was_answered_before_a_kill_is_there_afterwards(tmp_path: Pat
         await asyncio.gather(*(reserve(request_id) for request_id in request_ids), return_exceptions=True)
         assert await process.wait() == -signal.SIGKILL
     assert 100 <= len(answered) < 400
-    async with broker_process(path) as (process, stubs):
+    async with broker_process(database_url) as (process, stubs):
         world = StubWorld(made, stubs)
         again = {it: (await world.reserve(account, 1, request_id=it)).replayed for it in request_ids}
         assert all(again[request_id] for request_id in answered), "what was answered was durable"
         assert await world.balance(account) == (1_000, 400, 600), "what was tried again was done once"
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
-    database = open_database(f"sqlite:///{path}")
+    database = open_database(database_url)
     assert (await database.read(audit)).violations == ()
     await database.close()
 

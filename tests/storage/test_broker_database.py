@@ -1,144 +1,124 @@
-"""Making, opening and refusing databases; transactions that are all or nothing."""
+"""Making, opening and refusing databases."""
 
-import asyncio
+import os
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.engine import make_url
 
 from broker_service.bootstrap import build_broker, initialize
-from broker_service.storage import tables
-from broker_service.storage.database import (
-    SqliteDatabase,
-    StorageConflictError,
-    StorageUnavailableError,
-    open_database,
-)
+from broker_service.storage.database import open_database
+from broker_service.storage.errors import StorageUnavailableError
 from mesh_runtime.startup_errors import StartupError
-from tests.contract.broker_world.running_broker import broker_settings, run_sql, write_lock
+from tests.contract.broker_world.running_broker import broker_settings
+from tests.databases import DatabaseKind, SharedServer, only_on, run_sql, sqlite_file, sqlite_url
+
+PROPERTIES = "SELECT * FROM properties ORDER BY name"
 
 
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
+async def assert_refused(database_url: str, match: str = ".") -> None:
+    """Holds a start to being refused, in one line for the operator."""
+    with pytest.raises(StartupError, match=match) as refused:
+        await (await build_broker(broker_settings(database_url))).close()
+    assert "\n" not in str(refused.value)
 
 
-def property_values(connection: Connection) -> dict[str, str]:
-    return {row.name: row.value for row in connection.execute(select(tables.properties))}
+def test_a_database_is_made_once(database_url: str) -> None:
+    assert initialize(database_url, shards=3)
+    before = run_sql(database_url, "SELECT * FROM keys"), run_sql(database_url, PROPERTIES)
+    assert initialize(database_url) is None
+    assert (run_sql(database_url, "SELECT * FROM keys"), run_sql(database_url, PROPERTIES)) == before
 
 
-async def test_a_database_is_made_once(tmp_path: Path) -> None:
+async def test_a_database_is_made_on_a_running_event_loop_too(database_url: str) -> None:
+    assert initialize(database_url)
+
+
+def test_a_file_s_directories_are_made_and_it_is_its_owner_s_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "directory" / "iap.db"
-    assert initialize(url(path), shards=3)
-    before = run_sql(path, "SELECT * FROM keys"), run_sql(path, "SELECT * FROM properties ORDER BY name")
-    assert initialize(url(path), shards=7) is None
-    assert (run_sql(path, "SELECT * FROM keys"), run_sql(path, "SELECT * FROM properties ORDER BY name")) == before
+    assert initialize(sqlite_url(path))
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_secret_is_never_stored(tmp_path: Path) -> None:
-    path = tmp_path / "iap.db"
-    secret = initialize(url(path))
+def test_a_secret_is_never_stored_in_a_file(tmp_path: Path) -> None:
+    secret = initialize(sqlite_url(tmp_path / "iap.db"))
     assert secret
     assert all(secret.encode() not in file.read_bytes() for file in tmp_path.iterdir())
 
 
-async def test_a_broker_without_a_database_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="init"):
-        await build_broker(broker_settings(tmp_path / "none.db"))
-    assert not list(tmp_path.iterdir()), "looking for a database makes none"
+def test_a_secret_is_never_stored(database_url: str) -> None:
+    secret = initialize(database_url)
+    assert secret
+    for table in ("keys", "properties"):
+        assert secret not in str(run_sql(database_url, f"SELECT * FROM {table}"))
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    ["DROP TABLE properties", "UPDATE properties SET value = '999' WHERE name = 'schema_version'"],
-)
-async def test_a_database_of_another_kind_or_version_is_refused(tmp_path: Path, spoil: str) -> None:
-    path = tmp_path / "iap.db"
-    initialize(url(path))
-    run_sql(path, spoil)
-    with pytest.raises(StartupError):
-        await build_broker(broker_settings(path))
+async def test_a_broker_without_a_file_does_not_start_and_makes_none(tmp_path: Path) -> None:
+    await assert_refused(sqlite_url(tmp_path / "none.db"), "init")
+    assert not list(tmp_path.iterdir())
+
+
+@only_on(DatabaseKind.POSTGRESQL, reason="an empty SQLite file is not there at all")
+async def test_a_broker_on_an_empty_database_does_not_start(database_url: str) -> None:
+    await assert_refused(database_url, "init")
+
+
+@pytest.mark.parametrize("missing", ["database", "user", "server"])
+def test_what_is_not_there_is_refused_in_one_line(shared_server: SharedServer, tmp_path: Path, missing: str) -> None:
+    url = make_url(shared_server.url())
+    elsewhere = {
+        "database": url.set(database="iap_test_nowhere"),
+        "user": url.set(username="nobody_we_know", password="hunter2"),
+        "server": url.set(host=None, query={"host": str(tmp_path)}),
+    }[missing]
+    with pytest.raises(StartupError) as refused:
+        initialize(elsewhere.render_as_string(hide_password=False))
+    assert "\n" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+async def test_a_server_that_is_not_there_lets_no_broker_start(tmp_path: Path) -> None:
+    await assert_refused(f"postgresql+asyncpg://iap:hunter2@/iap?host={tmp_path}", "connect")
+    await assert_refused("postgresql+asyncpg://iap:hunter2@127.0.0.1:1/iap", "127.0.0.1:1/iap")
+
+
+@only_on(DatabaseKind.POSTGRESQL, reason="only a server has a driver to name")
+async def test_the_driver_need_not_be_named(database_url: str) -> None:
+    short = database_url.replace("+asyncpg", "")
+    assert initialize(short)
+    await (await build_broker(broker_settings(short))).close()
+
+
+@pytest.mark.parametrize("spoil", ["DROP TABLE properties", "DELETE FROM properties"])
+async def test_a_database_of_another_kind_is_refused(database_url: str, spoil: str) -> None:
+    initialize(database_url)
+    run_sql(database_url, spoil)
+    await assert_refused(database_url)
 
 
 async def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "iap.db"
     path.write_text("not a database " * 1_000)
-    with pytest.raises(StartupError) as refused:
-        await build_broker(broker_settings(path))
-    assert "\n" not in str(refused.value)
+    await assert_refused(sqlite_url(path))
     with pytest.raises(StartupError):
-        initialize(url(path))
+        initialize(sqlite_url(path))
+
+
+@only_on(DatabaseKind.SQLITE, reason="a server's files are its own affair")
+async def test_a_damaged_file_is_an_outage(books_url: str) -> None:
+    ((page,),) = run_sql(books_url, "SELECT rootpage FROM sqlite_schema WHERE name = 'keys'")
+    ((page_bytes,),) = run_sql(books_url, "PRAGMA page_size")
+    with sqlite_file(books_url).open("r+b") as file:
+        file.seek((page - 1) * page_bytes)
+        file.write(os.urandom(page_bytes))
+    database = open_database(books_url)
+    with pytest.raises(StorageUnavailableError):
+        await database.read(lambda connection: connection.exec_driver_sql("SELECT * FROM keys").all())
+    await database.close()
 
 
 @pytest.mark.parametrize("wrong", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "no url", ""])
-async def test_a_wrong_url_is_refused_in_one_line(wrong: str) -> None:
+def test_a_wrong_url_is_refused_in_one_line(wrong: str) -> None:
     with pytest.raises(StartupError) as refused:
         initialize(wrong)
     assert "\n" not in str(refused.value)
-
-
-async def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
-    with pytest.raises(StartupError) as refused:
-        initialize("postgresql://user:hunter2@host/db")
-    assert "hunter2" not in str(refused.value)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> SqliteDatabase:
-    path = tmp_path / "iap.db"
-    initialize(url(path))
-    opened = open_database(url(path))
-    assert isinstance(opened, SqliteDatabase)
-    return opened
-
-
-async def test_commits_survive_a_power_failure_and_readers_do_not_wait(database: SqliteDatabase) -> None:
-    def pragmas(connection: Connection) -> list[object]:
-        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")]
-
-    assert await database.write(pragmas) == [2, "wal"]
-    await database.close()
-
-
-async def test_work_that_raises_leaves_nothing(database: SqliteDatabase) -> None:
-    def work(connection: Connection) -> None:
-        connection.execute(insert(tables.properties), {"name": "half", "value": "done"})
-        raise LookupError("on purpose")
-
-    with pytest.raises(LookupError, match="on purpose"):
-        await database.write(work)
-    assert "half" not in await database.read(property_values)
-    await database.close()
-
-
-async def test_a_row_that_breaks_a_rule_of_its_table_leaves_nothing(database: SqliteDatabase) -> None:
-    def work(connection: Connection) -> None:
-        connection.execute(insert(tables.properties), {"name": "half", "value": "done"})
-        connection.execute(insert(tables.properties), {"name": "shards", "value": "2"})
-
-    with pytest.raises(StorageConflictError):
-        await database.write(work)
-    assert "half" not in await database.read(property_values)
-    await database.close()
-
-
-async def test_what_was_written_is_read(database: SqliteDatabase) -> None:
-    def count_up(connection: Connection) -> None:
-        connection.execute(text("UPDATE properties SET value = value + 1 WHERE name = 'shards'"))
-
-    for number in range(2, 50):
-        await database.write(count_up)
-        found = await asyncio.gather(*(database.read(property_values) for _ in range(4)))
-        assert [values["shards"] for values in found] == [str(number)] * 4
-    await database.close()
-
-
-async def test_readers_go_on_while_another_process_writes(database: SqliteDatabase, tmp_path: Path) -> None:
-    with write_lock(tmp_path / "iap.db"):
-        assert await asyncio.wait_for(database.read(property_values), 1)
-    await database.close()
-
-
-async def test_a_statement_that_cannot_run_is_an_outage(database: SqliteDatabase) -> None:
-    with pytest.raises(StorageUnavailableError):
-        await database.read(lambda connection: connection.execute(text("SELECT * FROM nowhere")).all())
-    await database.close()

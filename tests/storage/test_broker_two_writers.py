@@ -1,4 +1,4 @@
-"""Two brokers write to one database file at the same time, and the books stay right."""
+"""Two brokers write to one database at the same time, and the books stay right."""
 
 import asyncio
 from collections import Counter

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,8 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from iap.broker.v1 import broker_pb2
 
 from tests.contract.broker_world.refusals import parse_error, refusal_of
-from tests.contract.broker_world.running_broker import RunningBroker, running_broker, write_lock
+from tests.contract.broker_world.running_broker import RunningBroker, running_broker
 from tests.contract.broker_world.world import Account, World, call, new_id, new_world
+from tests.databases import write_lock
 
 ARRIVE_SECONDS = 0.05
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -45,7 +45,7 @@ async def test_a_command_that_meets_a_bug_harms_no_other_of_its_batch(world: Wor
     account, other = await world.new_account(), await world.new_account()
     broken = await world.reserved(account, 5)
     world.running.sql("UPDATE reservations SET state = 'BROKEN' WHERE reservation_id = ?", broken)
-    with write_lock(world.running.path):
+    with write_lock(world.running.database_url):
         first = asyncio.create_task(world.reserve(other, 1))
         await asyncio.sleep(ARRIVE_SECONDS)
         bug = asyncio.create_task(world.capture(broken))
@@ -85,7 +85,7 @@ async def test_books_that_contradict_themselves_stop_the_writing(own_world: Worl
     tables = ("accounts", "grants", "reservations", "entries", "operations")
     before = [world.running.sql(f"SELECT * FROM {table}") for table in tables]
     assert await health(world.running) == SERVING
-    with write_lock(world.running.path):
+    with write_lock(world.running.database_url):
         calls: list[asyncio.Task[Any]] = [asyncio.create_task(world.capture(reservation_id))]
         await asyncio.sleep(ARRIVE_SECONDS)
         calls.append(asyncio.create_task(world.reserve(other, 1, request_id=request_id)))
@@ -117,7 +117,7 @@ async def test_a_caller_that_leaves_while_its_command_waits_leaves_nothing_behin
     account = await world.new_account()
     method, metadata = world.stubs.broker.Reserve, (("authorization", f"Bearer {world.provider.key}"),)
     first, cancelled, too_late, kept = (new_id() for _ in range(4))
-    with write_lock(world.running.path):
+    with write_lock(world.running.database_url):
         committing = asyncio.create_task(world.reserve(account, 1, request_id=first))
         await asyncio.sleep(ARRIVE_SECONDS)
         leaves = method(reserve_request(account, cancelled), metadata=metadata)
@@ -138,7 +138,7 @@ async def test_a_caller_that_leaves_while_its_command_waits_leaves_nothing_behin
 async def test_a_lost_answer_is_found_by_the_retry(world: World) -> None:
     account, request_id = await world.new_account(), new_id()
     method, metadata = world.stubs.broker.Reserve, (("authorization", f"Bearer {world.provider.key}"),)
-    with write_lock(world.running.path):
+    with write_lock(world.running.database_url):
         lost = method(reserve_request(account, request_id), metadata=metadata, timeout=0.2)
         assert await refusal_code(lost) is grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await world.reserve(account, 1, request_id=request_id)).replayed
@@ -151,11 +151,11 @@ async def refusal_code(lost: Awaitable[object]) -> grpc.StatusCode:
     return raised.value.code()
 
 
-async def test_a_broker_that_stops_answers_what_waits(tmp_path: Path) -> None:
-    async with running_broker(tmp_path / "iap.db") as running:
+async def test_a_broker_that_stops_answers_what_waits(database_url: str) -> None:
+    async with running_broker(database_url) as running:
         world = await new_world(running)
         account = await world.new_account()
-        with write_lock(running.path):
+        with write_lock(running.database_url):
             calls = [asyncio.create_task(world.reserve(account, 1)) for _ in range(10)]
             await asyncio.sleep(2 * ARRIVE_SECONDS)
             stopping = asyncio.create_task(running.broker.node.stop())

@@ -3,15 +3,15 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.contract.broker_world.refusals import parse_error
-from tests.contract.broker_world.running_broker import running_broker, write_lock
+from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.world import World, new_id, new_world
+from tests.databases import write_lock
 
 ARRIVE_SECONDS = 0.05
 
@@ -98,7 +98,7 @@ async def test_one_request_id_with_two_sets_of_parameters_at_once_is_taken_by_on
 async def test_a_large_reserve_refused_does_not_stop_smaller_ones_behind_it(world: World) -> None:
     account, other = await world.new_account(trial_credits=10), await world.new_account()
     _, commits_before = commits(world)
-    with write_lock(world.running.path):
+    with write_lock(world.running.database_url):
         first = asyncio.create_task(world.reserve(other, 1))
         await asyncio.sleep(ARRIVE_SECONDS)
         behind = []
@@ -115,7 +115,7 @@ async def test_a_large_reserve_refused_does_not_stop_smaller_ones_behind_it(worl
 async def test_commands_of_one_batch_see_each_other_in_order(world: World) -> None:
     account, other = await world.new_account(trial_credits=10), await world.new_account()
     reservation_id = await world.reserved(account, 10)
-    with write_lock(world.running.path):
+    with write_lock(world.running.database_url):
         first = asyncio.create_task(world.reserve(other, 1))
         await asyncio.sleep(ARRIVE_SECONDS)
         release = asyncio.create_task(world.release(reservation_id))
@@ -131,13 +131,13 @@ async def test_commands_of_one_batch_see_each_other_in_order(world: World) -> No
 
 @pytest.mark.parametrize(("batch_commands", "most_commits", "fewest_commits"), [(2_000, 2, 2), (100, 12, 11)])
 async def test_a_thousand_commands_fit_in_one_batch_and_a_limit_is_kept(
-    tmp_path: Path, batch_commands: int, most_commits: int, fewest_commits: int
+    database_url: str, batch_commands: int, most_commits: int, fewest_commits: int
 ) -> None:
-    async with running_broker(tmp_path / "iap.db", batch_commands=batch_commands) as running:
+    async with running_broker(database_url, batch_commands=batch_commands) as running:
         world = await new_world(running)
         accounts = [await world.new_account() for _ in range(20)]
         _, commits_before = commits(world)
-        with write_lock(running.path):
+        with write_lock(running.database_url):
             first = asyncio.create_task(world.reserve(accounts[0], 1))
             await asyncio.sleep(ARRIVE_SECONDS)
             calls = [asyncio.create_task(world.reserve(accounts[n % 20], 1)) for n in range(1_000)]
@@ -157,8 +157,8 @@ async def until_queued(world: World, commands: int) -> None:
     raise TimeoutError
 
 
-async def test_several_shards_keep_every_account_right(tmp_path: Path) -> None:
-    async with running_broker(tmp_path / "iap.db", shards=4) as running:
+async def test_several_shards_keep_every_account_right(database_url: str) -> None:
+    async with running_broker(database_url, shards=4) as running:
         world = await new_world(running)
         accounts = [await world.new_account() for _ in range(12)]
         assert len(running.sql("SELECT DISTINCT shard_id FROM accounts")) > 1
@@ -167,8 +167,8 @@ async def test_several_shards_keep_every_account_right(tmp_path: Path) -> None:
         assert [await world.balance(account) for account in accounts] == [(100, 90, 10)] * 12
 
 
-async def test_trial_credits_come_once_across_shards(tmp_path: Path) -> None:
-    async with running_broker(tmp_path / "iap.db", shards=4) as running:
+async def test_trial_credits_come_once_across_shards(database_url: str) -> None:
+    async with running_broker(database_url, shards=4) as running:
         world = await new_world(running)
         service, customer = await world.new_service(trial_credits=10), await world.new_customer()
         opening = (world.new_account(service=service, customer=customer) for _ in range(16))

@@ -1,7 +1,5 @@
 """The broker's cut: frozen at the start, and together with the provider's share the price, to the last minor unit."""
 
-from pathlib import Path
-
 import pytest
 from google.type.money_pb2 import Money
 from iap.broker.v1 import purchase_pb2
@@ -90,8 +88,8 @@ async def test_the_rate_is_frozen_when_the_purchase_is_started(forgetful_world: 
     assert (await world.purchase(account, pack.pack_id)).commission == euro(0)
 
 
-async def test_the_broker_s_own_rate_can_be_set(tmp_path: Path) -> None:
-    async with running_broker(tmp_path / "iap.db", commission_basis_points=1_000) as running:
+async def test_the_broker_s_own_rate_can_be_set(database_url: str) -> None:
+    async with running_broker(database_url, commission_basis_points=1_000) as running:
         world = await new_world(running)
         assert (await buy(world, euro(1_000))).commission == euro(100)
         assert (await buy(world, euro(1_000), rate=2_000)).commission == euro(200)

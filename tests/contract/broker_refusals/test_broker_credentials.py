@@ -76,7 +76,7 @@ async def test_an_account_token_is_no_key(scene: Scene) -> None:
     assert refusal.reason == "CREDENTIALS_INVALID"
 
 
-@pytest.mark.parametrize("rpc", ["Reserve", "CheckCredits", "ListReservations", *ACCOUNT_RPCS])
+@pytest.mark.parametrize("rpc", ["Reserve", "Charge", "CheckCredits", "ListReservations", *ACCOUNT_RPCS])
 async def test_a_key_is_no_account_token(scene: Scene, rpc: str) -> None:
     for secret in (scene.world.provider.key, scene.account.customer.key):
         request = scene.request(rpc)
@@ -109,7 +109,7 @@ async def test_a_key_of_the_wrong_kind_is_denied(scene: Scene, rpc: str) -> None
         assert_denied(await scene.refused(rpc, scene.request(rpc), key))
 
 
-@pytest.mark.parametrize("rpc", ["Reserve", "CheckCredits", "ListReservations"])
+@pytest.mark.parametrize("rpc", ["Reserve", "Charge", "CheckCredits", "ListReservations"])
 async def test_a_provider_cannot_use_the_token_of_another_s_service(scene: Scene, rpc: str) -> None:
     assert_denied(await scene.refused(rpc, scene.request(rpc), scene.world.rival.key))
 
@@ -137,6 +137,11 @@ async def test_a_customer_cannot_use_another_s_account(scene: Scene, rpc: str) -
 @pytest.mark.parametrize("rpc", BY_ACCOUNT_ID)
 async def test_a_provider_cannot_name_an_account_by_its_id(scene: Scene, rpc: str) -> None:
     assert_denied(await scene.refused(rpc, by_account_id(scene, rpc), scene.world.provider.key))
+
+
+async def test_a_customer_cannot_rotate_the_token_of_another_s_account(scene: Scene) -> None:
+    stranger = await scene.world.new_customer()
+    assert_denied(await scene.refused("RotateAccountToken", scene.request("RotateAccountToken"), stranger.key))
 
 
 async def test_an_operator_does_not_buy_for_customers(scene: Scene) -> None:

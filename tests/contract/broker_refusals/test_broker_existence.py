@@ -11,7 +11,7 @@ from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.scene import Scene
 from tests.contract.broker_world.world import World, new_id, new_name
 
-RESERVATION_RPCS = ["Capture", "Release", "GetReservation"]
+RESERVATION_RPCS = ["Capture", "Release", "Extend", "Refund", "GetReservation"]
 
 
 async def assert_not_found(scene: Scene, rpc: str, kind: str, field: str, name: str, *, key: str | None = None) -> None:
@@ -111,7 +111,7 @@ async def test_another_account_s_request_finds_nothing(world: World) -> None:
     assert refusal.reason == "RESERVATION_NOT_FOUND"
 
 
-@pytest.mark.parametrize("rpc", ["Reserve", "CheckCredits", "ListReservations", "GetBalance", "ListEntries"])
+@pytest.mark.parametrize("rpc", ["Reserve", "Charge", "CheckCredits", "ListReservations", "GetBalance", "ListEntries"])
 @pytest.mark.parametrize("token", ["unknown", "iap_acct_unknown", "😀" * 200])
 async def test_an_unknown_account_token_is_not_found(scene: Scene, rpc: str, token: str) -> None:
     request: Any = scene.request(rpc)
@@ -122,7 +122,29 @@ async def test_an_unknown_account_token_is_not_found(scene: Scene, rpc: str, tok
     assert "account_id" not in refusal.metadata
 
 
-@pytest.mark.parametrize("rpc", ["GetBalance", "ListEntries", "CreatePurchase"])
+@pytest.mark.parametrize("rpc", ["GrantCredits", "SuspendAccount", "ResumeAccount"])
+@pytest.mark.parametrize("name", ["acc_unknown", "unknown", "😀" * 200, f"acc_{'a' * 24}", "rsv_x"])
+async def test_an_unknown_account_is_not_found_for_the_operator(scene: Scene, rpc: str, name: str) -> None:
+    await assert_not_found(scene, rpc, "account", "account_id", name)
+
+
+@pytest.mark.parametrize("rpc", ["SuspendProvider", "ResumeProvider", "SetCommission", "IssueKey"])
+@pytest.mark.parametrize("name", ["unknown", "😀" * 200])
+async def test_an_unknown_provider_is_not_found(scene: Scene, rpc: str, name: str) -> None:
+    await assert_not_found(scene, rpc, "provider", "provider_id", name)
+
+
+async def test_a_customer_that_is_unknown_or_a_provider_is_not_found(scene: Scene) -> None:
+    for name in ("unknown", scene.world.provider.id):
+        await assert_not_found(scene, "IssueKey", "customer", "customer_id", name)
+
+
+@pytest.mark.parametrize("name", ["unknown", "key_unknown", "'; DROP TABLE keys; --"])
+async def test_an_unknown_key_is_not_found(scene: Scene, name: str) -> None:
+    await assert_not_found(scene, "RevokeKey", "key", "key_id", name)
+
+
+@pytest.mark.parametrize("rpc", ["GetBalance", "ListEntries", "CreatePurchase", "RotateAccountToken"])
 async def test_an_unknown_account_id_is_not_found(scene: Scene, rpc: str) -> None:
     customer = scene.account.customer.key
     await assert_not_found(scene, rpc, "account", "account_id", "acc_unknown", key=customer)

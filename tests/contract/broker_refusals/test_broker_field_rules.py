@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from tests.contract.broker_world.scene import BUILT_RPCS, Scene
 
@@ -14,16 +15,57 @@ WITH_REQUEST_ID = [
     "Reserve",
     "Capture",
     "Release",
+    "Extend",
+    "Charge",
+    "Refund",
     "OpenAccount",
+    "RotateAccountToken",
     "CreateService",
     "CreatePack",
     "RegisterProvider",
     "RegisterCustomer",
+    "IssueKey",
+    "GrantCredits",
     "CreatePurchase",
     "CompleteSandboxPayment",
 ]
-WITH_ACCOUNT_TOKEN = ["Reserve", "CheckCredits", "ListReservations", "GetBalance", "ListEntries", "CreatePurchase"]
-WITH_PAGES = ["ListReservations", "ListEntries", "ListServices", "ListPacks"]
+WITH_ACCOUNT_TOKEN = [
+    "Reserve",
+    "Charge",
+    "CheckCredits",
+    "ListReservations",
+    "GetBalance",
+    "ListEntries",
+    "CreatePurchase",
+]
+WITH_PAGES = ["ListReservations", "ListEntries", "ListServices", "ListPacks", "ListKeys"]
+# Would change what the scene's other tests need, were they to name something that exists.
+UNHEARD = {
+    "Capture": "reservation_id",
+    "Release": "reservation_id",
+    "Extend": "reservation_id",
+    "Refund": "reservation_id",
+    "ArchivePack": "pack_id",
+    "CompleteSandboxPayment": "purchase_id",
+    "RotateAccountToken": "account_id",
+    "RevokeKey": "key_id",
+    "SuspendAccount": "account_id",
+    "SuspendProvider": "provider_id",
+}
+OWNERS_AND_KEYS = [
+    ("RotateAccountToken", "account_id"),
+    ("GrantCredits", "account_id"),
+    ("SuspendAccount", "account_id"),
+    ("ResumeAccount", "account_id"),
+    ("RevokeKey", "key_id"),
+    ("IssueKey", "provider_id"),
+    ("IssueKey", "customer_id"),
+    ("ListKeys", "provider_id"),
+    ("ListKeys", "customer_id"),
+    ("SuspendProvider", "provider_id"),
+    ("ResumeProvider", "provider_id"),
+    ("SetCommission", "provider_id"),
+]
 LONG = "x" * 201
 TOO_MANY_CREDITS = 10**12 + 1
 
@@ -48,10 +90,9 @@ def put(**values: Any) -> Spoil:
 @pytest.mark.parametrize("rpc", BUILT_RPCS)
 async def test_the_request_that_the_others_spoil_breaks_no_rule(scene: Scene, rpc: str) -> None:
     request = scene.request(rpc)
-    if rpc in {"Capture", "Release", "ArchivePack", "CompleteSandboxPayment"}:
-        # Would change what the scene's other tests need; an unknown resource comes after the field rules.
-        field = {"ArchivePack": "pack_id", "CompleteSandboxPayment": "purchase_id"}.get(rpc, "reservation_id")
-        setattr(request, field, "unknown")
+    if rpc in UNHEARD:
+        # An unknown resource comes after the field rules.
+        setattr(request, UNHEARD[rpc], "unknown")
         refusal = await scene.refused(rpc, request)
         assert refusal.reason.endswith("_NOT_FOUND")
     else:
@@ -88,13 +129,13 @@ async def test_one_way_of_naming_the_account_must_be_given(scene: Scene, rpc: st
     await assert_field_refused(scene, rpc, lambda request: request.ClearField("account_token"), "account")
 
 
-@pytest.mark.parametrize("rpc", ["Capture", "Release"])
+@pytest.mark.parametrize("rpc", ["Capture", "Release", "Extend", "Refund"])
 @pytest.mark.parametrize("reservation_id", ["", LONG, "a\0b"])
 async def test_a_reservation_id_has_1_to_200_characters_and_no_nul(scene: Scene, rpc: str, reservation_id: str) -> None:
     await assert_field_refused(scene, rpc, put(reservation_id=reservation_id), "reservation_id")
 
 
-@pytest.mark.parametrize("rpc", ["Reserve", "CheckCredits", "CreatePack"])
+@pytest.mark.parametrize("rpc", ["Reserve", "Charge", "Refund", "CheckCredits", "CreatePack", "GrantCredits"])
 @pytest.mark.parametrize("credits_asked", [0, -1, TOO_MANY_CREDITS, 2**63 - 1, -(2**63)])
 async def test_credits_are_from_1_to_10_to_the_12th(scene: Scene, rpc: str, credits_asked: int) -> None:
     await assert_field_refused(scene, rpc, put(credits=credits_asked), "credits")
@@ -105,11 +146,67 @@ async def test_captured_credits_are_from_0_to_10_to_the_12th(scene: Scene, credi
     await assert_field_refused(scene, "Capture", put(credits=credits_asked), "credits")
 
 
+@pytest.mark.parametrize("credits_asked", [-1, TOO_MANY_CREDITS, 2**63 - 1, -(2**63)])
+async def test_additional_credits_are_from_0_to_10_to_the_12th(scene: Scene, credits_asked: int) -> None:
+    spoil = put(additional_credits=credits_asked)
+    if credits_asked > 0:
+        await assert_field_refused(scene, "Extend", spoil, "additional_credits")
+    else:
+        await assert_field_refused(scene, "Extend", spoil, "ttl", "additional_credits")
+
+
+async def test_an_extension_must_give_time_or_credits(scene: Scene) -> None:
+    await assert_field_refused(scene, "Extend", put(additional_credits=0), "ttl")
+
+
+@pytest.mark.parametrize("ttl", [{"seconds": 0}, {"nanos": 999_999_999}, {"seconds": 2_592_001}, {"seconds": -1}])
+async def test_a_life_is_extended_by_1_second_to_30_days(scene: Scene, ttl: dict[str, int]) -> None:
+    await assert_field_refused(scene, "Extend", lambda request: request.ttl.MergeFrom(Duration(**ttl)), "ttl")
+
+
+@pytest.mark.parametrize("overlap", [{"seconds": -1}, {"nanos": -1}, {"seconds": 2_592_000, "nanos": 1}])
+async def test_an_overlap_is_at_most_30_days(scene: Scene, overlap: dict[str, int]) -> None:
+    spoil: Spoil = lambda request: request.overlap.MergeFrom(Duration(**overlap))  # noqa: E731
+    await assert_field_refused(scene, "RotateAccountToken", spoil, "overlap")
+
+
+@pytest.mark.parametrize("kind", [1, 4, -1])
+async def test_credits_are_granted_as_trial_or_promotional(scene: Scene, kind: int) -> None:
+    await assert_field_refused(scene, "GrantCredits", put(kind=kind), "kind")
+
+
+@pytest.mark.parametrize("priority", [-1, 1_001])
+async def test_a_priority_is_from_0_to_1000(scene: Scene, priority: int) -> None:
+    await assert_field_refused(scene, "GrantCredits", put(priority=priority), "priority")
+
+
+async def test_a_grant_does_not_expire_before_1970(scene: Scene) -> None:
+    spoil: Spoil = lambda request: setattr(request.expire_time, "seconds", -1)  # noqa: E731
+    await assert_field_refused(scene, "GrantCredits", spoil, "expire_time")
+
+
+@pytest.mark.parametrize("rate", [-1, 10_001])
+async def test_a_commission_is_from_0_to_10_000_basis_points(scene: Scene, rate: int) -> None:
+    await assert_field_refused(scene, "SetCommission", put(commission_basis_points=rate), "commission_basis_points")
+
+
+async def test_a_key_needs_an_owner(scene: Scene) -> None:
+    await assert_field_refused(scene, "IssueKey", lambda request: request.ClearField("provider_id"), "owner")
+    await assert_field_refused(scene, "IssueKey", put(operator=False), "operator")
+    await assert_field_refused(scene, "ListKeys", put(operator=False), "operator")
+
+
 @pytest.mark.parametrize(
     ("rpc", "field", "longest"),
     [
         ("Reserve", "description", 500),
+        ("Charge", "description", 500),
         ("Release", "reason", 500),
+        ("Refund", "reason", 500),
+        ("GrantCredits", "reason", 500),
+        ("SuspendAccount", "reason", 500),
+        ("SuspendProvider", "reason", 500),
+        ("IssueKey", "title", 100),
         ("CreateService", "title", 100),
         ("CreateService", "description", 2_000),
         ("CreateService", "unit_name", 40),
@@ -137,6 +234,7 @@ async def test_texts_are_neither_too_long_nor_hold_nul(scene: Scene, rpc: str, f
         ("ArchivePack", "pack_id"),
         ("CreatePurchase", "pack_id"),
         ("CompleteSandboxPayment", "purchase_id"),
+        *OWNERS_AND_KEYS,
     ],
 )
 async def test_a_required_text_must_be_given(scene: Scene, rpc: str, field: str) -> None:
@@ -153,7 +251,12 @@ async def test_a_name_of_a_service_has_at_most_63_characters(scene: Scene, rpc: 
 
 @pytest.mark.parametrize(
     ("rpc", "field"),
-    [("ArchivePack", "pack_id"), ("CreatePurchase", "pack_id"), ("CompleteSandboxPayment", "purchase_id")],
+    [
+        ("ArchivePack", "pack_id"),
+        ("CreatePurchase", "pack_id"),
+        ("CompleteSandboxPayment", "purchase_id"),
+        *OWNERS_AND_KEYS,
+    ],
 )
 async def test_an_id_has_at_most_200_characters(scene: Scene, rpc: str, field: str) -> None:
     await assert_field_refused(scene, rpc, put(**{field: LONG}), field)
@@ -191,8 +294,11 @@ async def test_a_sandbox_outcome_must_be_given(scene: Scene, outcome: int) -> No
         ({"key": "v\0"}, 'metadata["key"]'),
     ],
 )
-async def test_labels_are_few_short_and_without_nul(scene: Scene, metadata: dict[str, str], field: str) -> None:
-    await assert_field_refused(scene, "Reserve", lambda request: request.metadata.update(metadata), field)
+@pytest.mark.parametrize("rpc", ["Reserve", "Charge"])
+async def test_labels_are_few_short_and_without_nul(
+    scene: Scene, rpc: str, metadata: dict[str, str], field: str
+) -> None:
+    await assert_field_refused(scene, rpc, lambda request: request.metadata.update(metadata), field)
 
 
 @pytest.mark.parametrize(

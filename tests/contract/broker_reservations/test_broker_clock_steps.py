@@ -70,7 +70,7 @@ async def test_a_restart_with_a_clock_behind_keeps_each_account_s_order(own_worl
     world.clock.move(timedelta(seconds=10))
     await world.capture(await world.reserved(account, 1))
     world.clock.move(BACK)
-    async with running_broker(world.running.path, world.clock) as restarted:
+    async with running_broker(world.running.database_url, world.clock) as restarted:
         again = World(restarted, world.provider, world.rival)
         assert (await refusal_of(again.capture(reservation_id))).reason == "RESERVATION_EXPIRED"
         await again.capture(await again.reserved(account, 1))
@@ -82,7 +82,7 @@ async def test_a_broker_started_again_goes_on_where_it_was(own_world: World) -> 
     world = own_world
     account = await world.new_account()
     reservation_id = await world.reserved(account, 5)
-    async with running_broker(world.running.path, world.clock) as restarted:
+    async with running_broker(world.running.database_url, world.clock) as restarted:
         assert restarted.operator_key == "", "the operator's key is shown once"
         again = World(restarted, world.provider, world.rival)
         await again.capture(reservation_id, 2)

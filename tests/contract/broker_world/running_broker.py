@@ -1,11 +1,9 @@
-"""A real broker in this process, on a SQLite file, behind a real port."""
+"""A real broker in this process, on a real database, behind a real port."""
 
-import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +20,7 @@ from iap.broker.v1 import (
 from broker_service.bootstrap import Broker, build_broker, initialize
 from broker_service.settings import BrokerSettings
 from mesh_runtime.addresses import Address
+from tests.databases import run_sql
 
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 PURCHASE_URL = "https://shop.example/{service}"
@@ -68,35 +67,18 @@ class RunningBroker:
     channel: grpc.aio.Channel
     stubs: Stubs
     clock: MovableClock
-    path: Path
+    database_url: str
     operator_key: str
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Runs one statement on the database file, as another process would."""
-        return run_sql(self.path, statement, *parameters)
+        """Runs one statement on the database, as another process would."""
+        return run_sql(self.database_url, statement, *parameters)
 
 
-def run_sql(path: Path, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """Runs one statement on a SQLite file and commits it."""
-    with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
-        return connection.execute(statement, parameters).fetchall()
-
-
-@contextmanager
-def write_lock(path: Path) -> Iterator[None]:
-    """Holds a SQLite file's one write lock, as another process's long transaction would."""
-    with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            connection.execute("ROLLBACK")
-
-
-def broker_settings(path: Path) -> BrokerSettings:
+def broker_settings(database_url: str) -> BrokerSettings:
     return BrokerSettings(
         listen=Address("127.0.0.1", 0),
-        database=f"sqlite:///{path}",
+        database=database_url,
         commission_basis_points=2_500,
         purchase_url=PURCHASE_URL,
         tls_certificate=None,
@@ -111,10 +93,10 @@ def broker_settings(path: Path) -> BrokerSettings:
 
 @asynccontextmanager
 async def running_broker(
-    path: Path, clock: MovableClock | None = None, *, shards: int = 1, **changed_settings: Any
+    database_url: str, clock: MovableClock | None = None, *, shards: int = 1, **changed_settings: Any
 ) -> AsyncIterator[RunningBroker]:
-    """Makes the database if it is missing, serves it, and closes everything in the end."""
-    settings = replace(broker_settings(path), **changed_settings)
+    """Makes the database a broker's if it is not, serves it, and closes everything in the end."""
+    settings = replace(broker_settings(database_url), **changed_settings)
     clock = clock or MovableClock()
     operator_key = initialize(settings.database, shards=shards, clock=clock) or ""
     broker = await build_broker(settings, clock=clock)
@@ -123,7 +105,7 @@ async def running_broker(
         # Equal channels of one process would share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(str(address), options=options) as channel:
-            yield RunningBroker(broker, channel, Stubs(channel), clock, path, operator_key)
+            yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key)
     finally:
         broker.node.hurry()
         await broker.node.stop()

@@ -15,6 +15,9 @@ PROVIDER_RPCS = (
     "Reserve",
     "Capture",
     "Release",
+    "Extend",
+    "Charge",
+    "Refund",
     "CheckCredits",
     "GetReservation",
     "ListReservations",
@@ -23,8 +26,21 @@ PROVIDER_RPCS = (
     "CreatePack",
     "ArchivePack",
 )
-CUSTOMER_RPCS = ("OpenAccount",)
-OPERATOR_RPCS = ("RegisterProvider", "RegisterCustomer")
+CUSTOMER_RPCS = ("OpenAccount", "RotateAccountToken")
+OPERATOR_RPCS = (
+    "RegisterProvider",
+    "RegisterCustomer",
+    "IssueKey",
+    "RevokeKey",
+    "ListKeys",
+    "GrantCredits",
+    "SuspendAccount",
+    "ResumeAccount",
+    "SuspendProvider",
+    "ResumeProvider",
+    "SetCommission",
+    "AuditLedger",
+)
 ACCOUNT_RPCS = ("GetBalance", "ListEntries", "CreatePurchase")
 OPEN_RPCS = ("ListServices", "GetService", "ListPacks", "CompleteSandboxPayment")
 BUILT_RPCS = PROVIDER_RPCS + CUSTOMER_RPCS + OPERATOR_RPCS + ACCOUNT_RPCS + OPEN_RPCS
@@ -76,6 +92,11 @@ _REQUESTS: dict[str, Any] = {
     "Reserve": lambda it: broker_pb2.ReserveRequest(request_id=new_id(), account_token=it.account.token, credits=1),
     "Capture": lambda it: broker_pb2.CaptureRequest(request_id=new_id(), reservation_id=it.reservation_id),
     "Release": lambda it: broker_pb2.ReleaseRequest(request_id=new_id(), reservation_id=it.reservation_id),
+    "Extend": lambda it: broker_pb2.ExtendRequest(
+        request_id=new_id(), reservation_id=it.reservation_id, additional_credits=1
+    ),
+    "Charge": lambda it: broker_pb2.ChargeRequest(request_id=new_id(), account_token=it.account.token, credits=1),
+    "Refund": lambda it: broker_pb2.RefundRequest(request_id=new_id(), reservation_id=it.reservation_id),
     "CheckCredits": lambda it: broker_pb2.CheckCreditsRequest(account_token=it.account.token, credits=1),
     "GetReservation": lambda it: broker_pb2.GetReservationRequest(reservation_id=it.reservation_id),
     "ListReservations": lambda it: broker_pb2.ListReservationsRequest(account_token=it.account.token),
@@ -94,8 +115,21 @@ _REQUESTS: dict[str, Any] = {
     ),
     "ArchivePack": lambda it: catalog_pb2.ArchivePackRequest(pack_id=it.pack_id),
     "OpenAccount": lambda it: account_pb2.OpenAccountRequest(request_id=new_id(), service=it.account.service),
+    "RotateAccountToken": lambda it: account_pb2.RotateAccountTokenRequest(
+        request_id=new_id(), account_id=it.account.id
+    ),
     "RegisterProvider": lambda _: admin_pb2.RegisterProviderRequest(request_id=new_id(), name="Provider"),
     "RegisterCustomer": lambda _: admin_pb2.RegisterCustomerRequest(request_id=new_id(), name="Customer"),
+    "IssueKey": lambda it: admin_pb2.IssueKeyRequest(request_id=new_id(), provider_id=it.world.provider.id),
+    "RevokeKey": lambda _: admin_pb2.RevokeKeyRequest(key_id="unknown"),
+    "ListKeys": lambda _: admin_pb2.ListKeysRequest(),
+    "GrantCredits": lambda it: admin_pb2.GrantCreditsRequest(request_id=new_id(), account_id=it.account.id, credits=1),
+    "SuspendAccount": lambda it: admin_pb2.SuspendAccountRequest(account_id=it.account.id),
+    "ResumeAccount": lambda it: admin_pb2.ResumeAccountRequest(account_id=it.account.id),
+    "SuspendProvider": lambda it: admin_pb2.SuspendProviderRequest(provider_id=it.world.provider.id),
+    "ResumeProvider": lambda it: admin_pb2.ResumeProviderRequest(provider_id=it.world.provider.id),
+    "SetCommission": lambda it: admin_pb2.SetCommissionRequest(provider_id=it.world.provider.id),
+    "AuditLedger": lambda _: admin_pb2.AuditLedgerRequest(),
     "GetBalance": lambda it: account_pb2.GetBalanceRequest(account_token=it.account.token),
     "ListEntries": lambda it: account_pb2.ListEntriesRequest(account_token=it.account.token),
     "CreatePurchase": lambda it: purchase_pb2.CreatePurchaseRequest(

@@ -16,9 +16,9 @@ REQUEST = "0b6f5b1e-7d5c-4d3e-9f1a-3c2b1a000000"
 
 def test_ids_follow_from_their_request_and_stay_what_they_are() -> None:
     account_id = account_id_for("cus_c", REQUEST)
-    assert account_id == "acc_u6nmlmemnepa35uyzxb7lxil"
-    assert reservation_id_for(account_id, "Reserve", REQUEST) == "rsv_u6nmlmemnepa35uyzxb7lxil_f2bn5fx7wcymicl7ftlvr2wz"
-    assert shard_of(account_id, 16) == 1
+    assert account_id == "acc_0607bf97cb0eeadcd18283c5"
+    assert reservation_id_for(account_id, "Reserve", REQUEST) == "rsv_0607bf97cb0eeadcd18283c5_d85c697a6b7d3fbbbb6bdfec"
+    assert shard_of(account_id, 16) == 14
     assert shard_of(account_id, 1) == 0
 
 
@@ -50,7 +50,7 @@ def test_fingerprints_stay_what_they_are_and_tell_types_apart() -> None:
     assert fingerprint("a", "b") != fingerprint("ab", "")
 
 
-@pytest.mark.parametrize("letter", ["\0", "A", "1", "é", "😀"])
+@pytest.mark.parametrize("letter", ["\0", "A", "g", "é", "😀"])
 def test_an_id_with_a_letter_that_none_of_ours_has_carries_none(letter: str) -> None:
     assert account_id_within(f"rsv_{letter * 24}_{'a' * 24}", "rsv") is None
     assert account_id_within(f"rsv_{'a' * 24}_{letter * 24}", "rsv") is None

@@ -10,12 +10,15 @@ import pytest
 
 from broker_service.bootstrap import initialize
 from broker_service.domain.commands import OpenAccount, Reserve
+from broker_service.domain.decide import Verdict
 from broker_service.domain.identities import account_id_for
+from broker_service.domain.outcomes import ReservationResult
 from broker_service.domain.records import DEFAULT_TTL, MAX_TTL, Account
-from broker_service.domain.reservations import ReservationResult
+from broker_service.domain.references import References
 from broker_service.engine.clock import system_clock
 from broker_service.engine.committer import Committer, HaltedError
-from broker_service.storage.database import Outcome, SqliteDatabase, Work
+from broker_service.storage.ledger import Decide, Now
+from broker_service.storage.sqlite import SqliteDatabase, SqliteLane
 
 ACCOUNT = account_id_for("cus_c", "first")
 OTHER = account_id_for("cus_c", "other")
@@ -29,10 +32,17 @@ class HeldDatabase(SqliteDatabase):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def write(self, work: Work[Outcome]) -> Outcome:
-        outcome = await super().write(work)
-        await self.gate.wait()
-        return outcome
+    def lane(self, shard_id: int) -> SqliteLane:
+        lane = super().lane(shard_id)
+        commit = lane.commit
+
+        async def held_commit(references: References, now: Now, decide: Decide) -> Verdict:
+            verdict = await commit(references, now, decide)
+            await self.gate.wait()
+            return verdict
+
+        lane.commit = held_commit  # type: ignore[method-assign]
+        return lane
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from broker_service.bootstrap import initialize
 from broker_service.domain.directory import ServiceState
 from broker_service.engine.clock import system_clock
 from broker_service.engine.directory import Directory
-from broker_service.storage.database import Outcome, SqliteDatabase, Work
+from broker_service.storage.database import Outcome, Work
+from broker_service.storage.sqlite import SqliteDatabase
 
 
 class SlowDatabase(SqliteDatabase):

@@ -49,8 +49,10 @@ class AccountServiceStub:
     WatchBalance: _grpc.UnaryStreamMultiCallable[_account_pb2.WatchBalanceRequest, _account_pb2.WatchBalanceResponse]
     """Streams the account's balance: once at the start, then after each change."""
     RotateAccountToken: _grpc.UnaryUnaryMultiCallable[_account_pb2.RotateAccountTokenRequest, _account_pb2.RotateAccountTokenResponse]
-    """Replaces the account's token; the old one works for a while longer. Credential: a customer key. A replay gets
-    an empty token: the secret is shown once.
+    """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
+    account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
+    A token that has stopped may still be taken for up to 5 seconds where the broker runs in several processes.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
     """
     SetLowBalanceAlert: _grpc.UnaryUnaryMultiCallable[_account_pb2.SetLowBalanceAlertRequest, _account_pb2.SetLowBalanceAlertResponse]
     """Sets the threshold below which the customer is told that credits run low. Credential: a customer key."""
@@ -72,8 +74,10 @@ class AccountServiceAsyncStub(AccountServiceStub):
     WatchBalance: _aio.UnaryStreamMultiCallable[_account_pb2.WatchBalanceRequest, _account_pb2.WatchBalanceResponse]  # type: ignore[assignment]
     """Streams the account's balance: once at the start, then after each change."""
     RotateAccountToken: _aio.UnaryUnaryMultiCallable[_account_pb2.RotateAccountTokenRequest, _account_pb2.RotateAccountTokenResponse]  # type: ignore[assignment]
-    """Replaces the account's token; the old one works for a while longer. Credential: a customer key. A replay gets
-    an empty token: the secret is shown once.
+    """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
+    account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
+    A token that has stopped may still be taken for up to 5 seconds where the broker runs in several processes.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
     """
     SetLowBalanceAlert: _aio.UnaryUnaryMultiCallable[_account_pb2.SetLowBalanceAlertRequest, _account_pb2.SetLowBalanceAlertResponse]  # type: ignore[assignment]
     """Sets the threshold below which the customer is told that credits run low. Credential: a customer key."""
@@ -117,8 +121,10 @@ class AccountServiceServicer:
         request: _account_pb2.RotateAccountTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.RotateAccountTokenResponse, _abc.Awaitable[_account_pb2.RotateAccountTokenResponse]]:
-        """Replaces the account's token; the old one works for a while longer. Credential: a customer key. A replay gets
-        an empty token: the secret is shown once.
+        """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
+        account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
+        A token that has stopped may still be taken for up to 5 seconds where the broker runs in several processes.
+        Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
         """
 
     def SetLowBalanceAlert(

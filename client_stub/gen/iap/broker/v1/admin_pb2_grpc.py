@@ -118,14 +118,17 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def IssueKey(self, request, context):
-        """Makes a further key for a provider, a customer or an operator. A replay gets an empty secret.
+        """Makes a further key for a provider, a customer or an operator. A replay gets the key as it now stands and an empty
+        secret: it is shown once. Errors: PROVIDER_NOT_FOUND, CUSTOMER_NOT_FOUND, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeKey(self, request, context):
-        """Makes a key useless. Revoking twice changes nothing.
+        """Makes a key useless; nothing brings it back, so keep another before you revoke the last operator key. Revoking
+        twice changes nothing. Where the broker runs in several processes, others may take it for up to 5 seconds more.
+        Errors: KEY_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,42 +142,47 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GrantCredits(self, request, context):
-        """Puts credits on an account without a purchase. A replay gets the grant and the balance as they now stand.
+        """Puts credits on an account without a purchase, also while it is suspended. A replay gets the grant and the balance
+        as they now stand. Errors: ACCOUNT_NOT_FOUND, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SuspendAccount(self, request, context):
-        """Stops new reservations and purchases of an account. Suspending twice changes nothing.
+        """Stops new reservations, charges and purchases of an account; what is open can be brought to its end. Suspending
+        twice changes nothing. Errors: ACCOUNT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeAccount(self, request, context):
-        """Lets an account be used again. Resuming twice changes nothing.
+        """Lets an account be used again. Resuming twice changes nothing. Errors: ACCOUNT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SuspendProvider(self, request, context):
-        """Stops new reservations and purchases of all of a provider's services. Suspending twice changes nothing.
+        """Stops new reservations, charges and purchases of all of a provider's services; what is open can be brought to its
+        end. Suspending twice changes nothing. Where the broker runs in several processes, others take up to 5 seconds to
+        see it, as with the two below. Errors: PROVIDER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeProvider(self, request, context):
-        """Lets a provider sell again. Resuming twice changes nothing.
+        """Lets a provider sell again. Resuming twice changes nothing. Errors: PROVIDER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetCommission(self, request, context):
-        """Sets a provider's commission rate for purchases to come.
+        """Sets a provider's commission rate for purchases to come; those that were started keep theirs.
+        Errors: PROVIDER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

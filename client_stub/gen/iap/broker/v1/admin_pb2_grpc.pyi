@@ -42,23 +42,37 @@ class AdminServiceStub:
     secret is shown once.
     """
     IssueKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.IssueKeyRequest, _admin_pb2.IssueKeyResponse]
-    """Makes a further key for a provider, a customer or an operator. A replay gets an empty secret."""
+    """Makes a further key for a provider, a customer or an operator. A replay gets the key as it now stands and an empty
+    secret: it is shown once. Errors: PROVIDER_NOT_FOUND, CUSTOMER_NOT_FOUND, REQUEST_ID_REUSED.
+    """
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RevokeKeyRequest, _admin_pb2.RevokeKeyResponse]
-    """Makes a key useless. Revoking twice changes nothing."""
+    """Makes a key useless; nothing brings it back, so keep another before you revoke the last operator key. Revoking
+    twice changes nothing. Where the broker runs in several processes, others may take it for up to 5 seconds more.
+    Errors: KEY_NOT_FOUND.
+    """
     ListKeys: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListKeysRequest, _admin_pb2.ListKeysResponse]
     """Lists keys, without their secrets, oldest first."""
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GrantCreditsRequest, _admin_pb2.GrantCreditsResponse]
-    """Puts credits on an account without a purchase. A replay gets the grant and the balance as they now stand."""
+    """Puts credits on an account without a purchase, also while it is suspended. A replay gets the grant and the balance
+    as they now stand. Errors: ACCOUNT_NOT_FOUND, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
+    """
     SuspendAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SuspendAccountRequest, _admin_pb2.SuspendAccountResponse]
-    """Stops new reservations and purchases of an account. Suspending twice changes nothing."""
+    """Stops new reservations, charges and purchases of an account; what is open can be brought to its end. Suspending
+    twice changes nothing. Errors: ACCOUNT_NOT_FOUND.
+    """
     ResumeAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResumeAccountRequest, _admin_pb2.ResumeAccountResponse]
-    """Lets an account be used again. Resuming twice changes nothing."""
+    """Lets an account be used again. Resuming twice changes nothing. Errors: ACCOUNT_NOT_FOUND."""
     SuspendProvider: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SuspendProviderRequest, _admin_pb2.SuspendProviderResponse]
-    """Stops new reservations and purchases of all of a provider's services. Suspending twice changes nothing."""
+    """Stops new reservations, charges and purchases of all of a provider's services; what is open can be brought to its
+    end. Suspending twice changes nothing. Where the broker runs in several processes, others take up to 5 seconds to
+    see it, as with the two below. Errors: PROVIDER_NOT_FOUND.
+    """
     ResumeProvider: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResumeProviderRequest, _admin_pb2.ResumeProviderResponse]
-    """Lets a provider sell again. Resuming twice changes nothing."""
+    """Lets a provider sell again. Resuming twice changes nothing. Errors: PROVIDER_NOT_FOUND."""
     SetCommission: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetCommissionRequest, _admin_pb2.SetCommissionResponse]
-    """Sets a provider's commission rate for purchases to come."""
+    """Sets a provider's commission rate for purchases to come; those that were started keep theirs.
+    Errors: PROVIDER_NOT_FOUND.
+    """
     AuditLedger: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AuditLedgerRequest, _admin_pb2.AuditLedgerResponse]
     """Recomputes every account from its entries, reservations and grants, and names each difference."""
 
@@ -76,23 +90,37 @@ class AdminServiceAsyncStub(AdminServiceStub):
     secret is shown once.
     """
     IssueKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.IssueKeyRequest, _admin_pb2.IssueKeyResponse]  # type: ignore[assignment]
-    """Makes a further key for a provider, a customer or an operator. A replay gets an empty secret."""
+    """Makes a further key for a provider, a customer or an operator. A replay gets the key as it now stands and an empty
+    secret: it is shown once. Errors: PROVIDER_NOT_FOUND, CUSTOMER_NOT_FOUND, REQUEST_ID_REUSED.
+    """
     RevokeKey: _aio.UnaryUnaryMultiCallable[_admin_pb2.RevokeKeyRequest, _admin_pb2.RevokeKeyResponse]  # type: ignore[assignment]
-    """Makes a key useless. Revoking twice changes nothing."""
+    """Makes a key useless; nothing brings it back, so keep another before you revoke the last operator key. Revoking
+    twice changes nothing. Where the broker runs in several processes, others may take it for up to 5 seconds more.
+    Errors: KEY_NOT_FOUND.
+    """
     ListKeys: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListKeysRequest, _admin_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Lists keys, without their secrets, oldest first."""
     GrantCredits: _aio.UnaryUnaryMultiCallable[_admin_pb2.GrantCreditsRequest, _admin_pb2.GrantCreditsResponse]  # type: ignore[assignment]
-    """Puts credits on an account without a purchase. A replay gets the grant and the balance as they now stand."""
+    """Puts credits on an account without a purchase, also while it is suspended. A replay gets the grant and the balance
+    as they now stand. Errors: ACCOUNT_NOT_FOUND, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
+    """
     SuspendAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.SuspendAccountRequest, _admin_pb2.SuspendAccountResponse]  # type: ignore[assignment]
-    """Stops new reservations and purchases of an account. Suspending twice changes nothing."""
+    """Stops new reservations, charges and purchases of an account; what is open can be brought to its end. Suspending
+    twice changes nothing. Errors: ACCOUNT_NOT_FOUND.
+    """
     ResumeAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResumeAccountRequest, _admin_pb2.ResumeAccountResponse]  # type: ignore[assignment]
-    """Lets an account be used again. Resuming twice changes nothing."""
+    """Lets an account be used again. Resuming twice changes nothing. Errors: ACCOUNT_NOT_FOUND."""
     SuspendProvider: _aio.UnaryUnaryMultiCallable[_admin_pb2.SuspendProviderRequest, _admin_pb2.SuspendProviderResponse]  # type: ignore[assignment]
-    """Stops new reservations and purchases of all of a provider's services. Suspending twice changes nothing."""
+    """Stops new reservations, charges and purchases of all of a provider's services; what is open can be brought to its
+    end. Suspending twice changes nothing. Where the broker runs in several processes, others take up to 5 seconds to
+    see it, as with the two below. Errors: PROVIDER_NOT_FOUND.
+    """
     ResumeProvider: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResumeProviderRequest, _admin_pb2.ResumeProviderResponse]  # type: ignore[assignment]
-    """Lets a provider sell again. Resuming twice changes nothing."""
+    """Lets a provider sell again. Resuming twice changes nothing. Errors: PROVIDER_NOT_FOUND."""
     SetCommission: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetCommissionRequest, _admin_pb2.SetCommissionResponse]  # type: ignore[assignment]
-    """Sets a provider's commission rate for purchases to come."""
+    """Sets a provider's commission rate for purchases to come; those that were started keep theirs.
+    Errors: PROVIDER_NOT_FOUND.
+    """
     AuditLedger: _aio.UnaryUnaryMultiCallable[_admin_pb2.AuditLedgerRequest, _admin_pb2.AuditLedgerResponse]  # type: ignore[assignment]
     """Recomputes every account from its entries, reservations and grants, and names each difference."""
 
@@ -122,14 +150,19 @@ class AdminServiceServicer:
         request: _admin_pb2.IssueKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.IssueKeyResponse, _abc.Awaitable[_admin_pb2.IssueKeyResponse]]:
-        """Makes a further key for a provider, a customer or an operator. A replay gets an empty secret."""
+        """Makes a further key for a provider, a customer or an operator. A replay gets the key as it now stands and an empty
+        secret: it is shown once. Errors: PROVIDER_NOT_FOUND, CUSTOMER_NOT_FOUND, REQUEST_ID_REUSED.
+        """
 
     def RevokeKey(
         self,
         request: _admin_pb2.RevokeKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RevokeKeyResponse, _abc.Awaitable[_admin_pb2.RevokeKeyResponse]]:
-        """Makes a key useless. Revoking twice changes nothing."""
+        """Makes a key useless; nothing brings it back, so keep another before you revoke the last operator key. Revoking
+        twice changes nothing. Where the broker runs in several processes, others may take it for up to 5 seconds more.
+        Errors: KEY_NOT_FOUND.
+        """
 
     def ListKeys(
         self,
@@ -143,42 +176,51 @@ class AdminServiceServicer:
         request: _admin_pb2.GrantCreditsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GrantCreditsResponse, _abc.Awaitable[_admin_pb2.GrantCreditsResponse]]:
-        """Puts credits on an account without a purchase. A replay gets the grant and the balance as they now stand."""
+        """Puts credits on an account without a purchase, also while it is suspended. A replay gets the grant and the balance
+        as they now stand. Errors: ACCOUNT_NOT_FOUND, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
+        """
 
     def SuspendAccount(
         self,
         request: _admin_pb2.SuspendAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SuspendAccountResponse, _abc.Awaitable[_admin_pb2.SuspendAccountResponse]]:
-        """Stops new reservations and purchases of an account. Suspending twice changes nothing."""
+        """Stops new reservations, charges and purchases of an account; what is open can be brought to its end. Suspending
+        twice changes nothing. Errors: ACCOUNT_NOT_FOUND.
+        """
 
     def ResumeAccount(
         self,
         request: _admin_pb2.ResumeAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ResumeAccountResponse, _abc.Awaitable[_admin_pb2.ResumeAccountResponse]]:
-        """Lets an account be used again. Resuming twice changes nothing."""
+        """Lets an account be used again. Resuming twice changes nothing. Errors: ACCOUNT_NOT_FOUND."""
 
     def SuspendProvider(
         self,
         request: _admin_pb2.SuspendProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SuspendProviderResponse, _abc.Awaitable[_admin_pb2.SuspendProviderResponse]]:
-        """Stops new reservations and purchases of all of a provider's services. Suspending twice changes nothing."""
+        """Stops new reservations, charges and purchases of all of a provider's services; what is open can be brought to its
+        end. Suspending twice changes nothing. Where the broker runs in several processes, others take up to 5 seconds to
+        see it, as with the two below. Errors: PROVIDER_NOT_FOUND.
+        """
 
     def ResumeProvider(
         self,
         request: _admin_pb2.ResumeProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ResumeProviderResponse, _abc.Awaitable[_admin_pb2.ResumeProviderResponse]]:
-        """Lets a provider sell again. Resuming twice changes nothing."""
+        """Lets a provider sell again. Resuming twice changes nothing. Errors: PROVIDER_NOT_FOUND."""
 
     def SetCommission(
         self,
         request: _admin_pb2.SetCommissionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SetCommissionResponse, _abc.Awaitable[_admin_pb2.SetCommissionResponse]]:
-        """Sets a provider's commission rate for purchases to come."""
+        """Sets a provider's commission rate for purchases to come; those that were started keep theirs.
+        Errors: PROVIDER_NOT_FOUND.
+        """
 
     def AuditLedger(
         self,

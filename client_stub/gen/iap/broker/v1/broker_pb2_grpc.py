@@ -123,8 +123,11 @@ class BrokerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Extend(self, request, context):
-        """Moves the expiry of an active reservation, adds credits to it, or both.
+        """Lets an active reservation live for `ttl` from now on, adds credits to it, or both.
         A replay gets the reservation and the balance as they now stand.
+        A suspended account or provider gets no additional credits; time for work that is under way it gets.
+        Errors: RESERVATION_NOT_FOUND, RESERVATION_CAPTURED, RESERVATION_RELEASED, RESERVATION_EXPIRED,
+        INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,14 +136,19 @@ class BrokerServiceServicer(object):
     def Charge(self, request, context):
         """Reserves and captures in one step, for work that is already done or cannot fail.
         A replay gets the reservation and the balance as they now stand.
+        Errors: INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED,
+        REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Refund(self, request, context):
-        """Gives captured credits back to the account.
+        """Gives captured credits back to the account, whatever has become of the reservation since; also while the
+        account or the provider is suspended. They go back to the grants they came from, those used last first; what
+        comes back to a grant that has expired meanwhile is gone.
         A replay gets the amount of the first refund, and the reservation and the balance as they now stand.
+        Errors: RESERVATION_NOT_FOUND, REFUND_EXCEEDS_CAPTURE, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,16 +58,24 @@ class BrokerServiceStub:
     REQUEST_ID_REUSED.
     """
     Extend: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ExtendRequest, _broker_pb2.ExtendResponse]
-    """Moves the expiry of an active reservation, adds credits to it, or both.
+    """Lets an active reservation live for `ttl` from now on, adds credits to it, or both.
     A replay gets the reservation and the balance as they now stand.
+    A suspended account or provider gets no additional credits; time for work that is under way it gets.
+    Errors: RESERVATION_NOT_FOUND, RESERVATION_CAPTURED, RESERVATION_RELEASED, RESERVATION_EXPIRED,
+    INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
     """
     Charge: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ChargeRequest, _broker_pb2.ChargeResponse]
     """Reserves and captures in one step, for work that is already done or cannot fail.
     A replay gets the reservation and the balance as they now stand.
+    Errors: INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED,
+    REQUEST_ID_REUSED.
     """
     Refund: _grpc.UnaryUnaryMultiCallable[_broker_pb2.RefundRequest, _broker_pb2.RefundResponse]
-    """Gives captured credits back to the account.
+    """Gives captured credits back to the account, whatever has become of the reservation since; also while the
+    account or the provider is suspended. They go back to the grants they came from, those used last first; what
+    comes back to a grant that has expired meanwhile is gone.
     A replay gets the amount of the first refund, and the reservation and the balance as they now stand.
+    Errors: RESERVATION_NOT_FOUND, REFUND_EXCEEDS_CAPTURE, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
     """
     CheckCredits: _grpc.UnaryUnaryMultiCallable[_broker_pb2.CheckCreditsRequest, _broker_pb2.CheckCreditsResponse]
     """Tells whether an account could pay a number of credits now, and offers packs if it could not. Changes nothing."""
@@ -105,16 +113,24 @@ class BrokerServiceAsyncStub(BrokerServiceStub):
     REQUEST_ID_REUSED.
     """
     Extend: _aio.UnaryUnaryMultiCallable[_broker_pb2.ExtendRequest, _broker_pb2.ExtendResponse]  # type: ignore[assignment]
-    """Moves the expiry of an active reservation, adds credits to it, or both.
+    """Lets an active reservation live for `ttl` from now on, adds credits to it, or both.
     A replay gets the reservation and the balance as they now stand.
+    A suspended account or provider gets no additional credits; time for work that is under way it gets.
+    Errors: RESERVATION_NOT_FOUND, RESERVATION_CAPTURED, RESERVATION_RELEASED, RESERVATION_EXPIRED,
+    INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
     """
     Charge: _aio.UnaryUnaryMultiCallable[_broker_pb2.ChargeRequest, _broker_pb2.ChargeResponse]  # type: ignore[assignment]
     """Reserves and captures in one step, for work that is already done or cannot fail.
     A replay gets the reservation and the balance as they now stand.
+    Errors: INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED,
+    REQUEST_ID_REUSED.
     """
     Refund: _aio.UnaryUnaryMultiCallable[_broker_pb2.RefundRequest, _broker_pb2.RefundResponse]  # type: ignore[assignment]
-    """Gives captured credits back to the account.
+    """Gives captured credits back to the account, whatever has become of the reservation since; also while the
+    account or the provider is suspended. They go back to the grants they came from, those used last first; what
+    comes back to a grant that has expired meanwhile is gone.
     A replay gets the amount of the first refund, and the reservation and the balance as they now stand.
+    Errors: RESERVATION_NOT_FOUND, REFUND_EXCEEDS_CAPTURE, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
     """
     CheckCredits: _aio.UnaryUnaryMultiCallable[_broker_pb2.CheckCreditsRequest, _broker_pb2.CheckCreditsResponse]  # type: ignore[assignment]
     """Tells whether an account could pay a number of credits now, and offers packs if it could not. Changes nothing."""
@@ -169,8 +185,11 @@ class BrokerServiceServicer:
         request: _broker_pb2.ExtendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.ExtendResponse, _abc.Awaitable[_broker_pb2.ExtendResponse]]:
-        """Moves the expiry of an active reservation, adds credits to it, or both.
+        """Lets an active reservation live for `ttl` from now on, adds credits to it, or both.
         A replay gets the reservation and the balance as they now stand.
+        A suspended account or provider gets no additional credits; time for work that is under way it gets.
+        Errors: RESERVATION_NOT_FOUND, RESERVATION_CAPTURED, RESERVATION_RELEASED, RESERVATION_EXPIRED,
+        INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
         """
 
     def Charge(
@@ -180,6 +199,8 @@ class BrokerServiceServicer:
     ) -> _typing.Union[_broker_pb2.ChargeResponse, _abc.Awaitable[_broker_pb2.ChargeResponse]]:
         """Reserves and captures in one step, for work that is already done or cannot fail.
         A replay gets the reservation and the balance as they now stand.
+        Errors: INSUFFICIENT_CREDITS (with an Offer), ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED,
+        REQUEST_ID_REUSED.
         """
 
     def Refund(
@@ -187,8 +208,11 @@ class BrokerServiceServicer:
         request: _broker_pb2.RefundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_broker_pb2.RefundResponse, _abc.Awaitable[_broker_pb2.RefundResponse]]:
-        """Gives captured credits back to the account.
+        """Gives captured credits back to the account, whatever has become of the reservation since; also while the
+        account or the provider is suspended. They go back to the grants they came from, those used last first; what
+        comes back to a grant that has expired meanwhile is gone.
         A replay gets the amount of the first refund, and the reservation and the balance as they now stand.
+        Errors: RESERVATION_NOT_FOUND, REFUND_EXCEEDS_CAPTURE, BALANCE_OVERFLOW, REQUEST_ID_REUSED.
         """
 
     def CheckCredits(

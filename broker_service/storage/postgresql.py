@@ -1,0 +1,253 @@
+"""A PostgreSQL server: each lane holds a connection of its own, all else shares a few.
+
+Several brokers may use one database. A batch locks its accounts' rows first and reads everything else after, so it
+sees what others committed before it got the locks (READ COMMITTED).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+from asyncpg.prepared_stmt import PreparedStatement
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from broker_service.domain.decide import Verdict
+from broker_service.domain.references import References
+from broker_service.storage.errors import (
+    ConnectionLostError,
+    DatabaseUnusableError,
+    StorageConflictError,
+    StorageUnavailableError,
+)
+from broker_service.storage.ledger import Decide, Now, Steps, commit_steps
+from broker_service.storage.ledger_rows import PlainRow
+from broker_service.storage.ledger_statements import LoadSteps, WriteStep, WriteSteps
+from broker_service.storage.postgresql_errors import DRIVER_ERRORS, meaning_of
+from broker_service.storage.postgresql_statements import parameters_of, text_of
+
+Outcome = TypeVar("Outcome")
+Work = Callable[[Connection], Outcome]
+
+_LISTS_OF_ROWS = msgspec.json.Decoder(list[list[list[Any]] | None])
+_POOLED_CONNECTIONS = 8
+_CONNECT_SECONDS = 5.0
+# A server that says nothing for so long counts as gone.
+_SILENCE_SECONDS = 30.0
+_SETTINGS = {
+    "application_name": "iap-broker",
+    # Row locks are held for the time of a batch; whoever holds one longer is stuck.
+    "lock_timeout": "2s",
+    # A broker that stalls in the midst of a batch loses its locks, so that others can go on.
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",
+}
+# Each of a lane's statements finds its rows by an index, and an update hashes what it is given. One plan serves arrays
+# of any length.
+_LANE_SETTINGS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_nestloop": "off",
+    "enable_mergejoin": "off",
+}
+# What is acknowledged is on the disk. Stronger settings, such as waiting for replicas, stay.
+_DURABLE = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+
+class PostgresqlDatabase:
+    """See Database."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._engine = _engine(url)
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._lanes: list[PostgresqlLane] = []
+
+    async def write(self, work: Work[Outcome]) -> Outcome:
+        """See Database."""
+        return await _transact(self._engine, work)
+
+    async def read(self, work: Work[Outcome]) -> Outcome:
+        """See Database."""
+        try:
+            return await _transact(self._reading, work)
+        except ConnectionLostError:
+            # A pooled connection may have died since it was used last; reading twice does no harm.
+            return await _transact(self._reading, work)
+
+    def lane(self, shard_id: int) -> "PostgresqlLane":
+        """See Database."""
+        lane = PostgresqlLane(self._url, shard_id)
+        self._lanes.append(lane)
+        return lane
+
+    async def close(self) -> None:
+        """See Database."""
+        for lane in self._lanes:
+            await lane.close()
+        await self._engine.dispose()
+
+
+class PostgresqlLane:
+    """See LedgerLane. Speaks to the driver directly, with statements prepared once on a connection it keeps."""
+
+    def __init__(self, url: URL, shard_id: int) -> None:
+        self._url = url
+        self._shard_id = shard_id
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._prepared: dict[str, PreparedStatement[Any]] = {}
+        self._batch_count = 0
+
+    async def commit(self, references: References, now: Now, decide: Decide) -> Verdict:
+        """See LedgerLane."""
+        try:
+            connection = await self._connected()
+            self._plan_anew_as_tables_grow()
+            await connection.execute("BEGIN")
+            try:
+                verdict = await self._run(connection, commit_steps(references, now, decide))
+            except Exception:
+                await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+        except DRIVER_ERRORS as error:
+            self._forget_if_unusable()
+            raise meaning_of(error) from error
+        except BaseException:
+            self._forget_if_unusable()
+            raise
+        return verdict
+
+    async def close(self) -> None:
+        """Closes the connection; nothing may be running."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*DRIVER_ERRORS):
+                await connection.close(timeout=_CONNECT_SECONDS)
+
+    async def _run(self, connection: "asyncpg.Connection[Any]", batch: Steps) -> Verdict:
+        steps = next(batch)
+        while True:
+            found = await self._do(connection, steps)
+            try:
+                steps = batch.send(found)
+            except StopIteration as end:
+                verdict: Verdict = end.value
+                return verdict
+
+    async def _do(
+        self, connection: "asyncpg.Connection[Any]", steps: LoadSteps | WriteSteps
+    ) -> Sequence[Iterable[PlainRow]]:
+        """Does steps in one round trip; returns the rows of each load."""
+        text = text_of(steps)
+        statement = self._prepared.get(text)
+        if statement is None:
+            statement = self._prepared[text] = await connection.prepare(text)
+        rows: list[Any] = await statement.fetch(*parameters_of(self._shard_id, steps))
+        if isinstance(steps[0], WriteStep):
+            _expect_written(steps, rows[0])
+            return ()
+        return (rows,) if len(steps) == 1 else [loaded or () for loaded in _LISTS_OF_ROWS.decode(rows[0][0])]
+
+    def _plan_anew_as_tables_grow(self) -> None:
+        """Drops all plans after 1, 2, 4, 8 … batches.
+
+        In a small table one index looks as good as another, and a plan that was made then would go on reading all of a
+        shard long after it has become large.
+        """
+        self._batch_count += 1
+        if self._batch_count & (self._batch_count - 1) == 0:
+            self._prepared = {}
+
+    async def _connected(self) -> "asyncpg.Connection[Any]":
+        if self._connection is None or self._connection.is_closed():
+            self._prepared, self._batch_count = {}, 0
+            self._connection = await _connect(self._url, _SETTINGS | _LANE_SETTINGS)
+        return self._connection
+
+    def _forget_if_unusable(self) -> None:
+        """Drops a connection that is not plainly between two transactions."""
+        connection = self._connection
+        if connection is not None and (connection.is_closed() or connection.is_in_transaction()):
+            self._connection = None
+            connection.terminate()
+
+
+def _expect_written(steps: LoadSteps | WriteSteps, counts: Sequence[int]) -> None:
+    """Raises StorageConflictError unless as many rows were written as were given."""
+    for step, count in zip(steps, counts, strict=True):
+        if isinstance(step, WriteStep) and count != len(step.rows):
+            raise StorageConflictError(f"{len(step.rows) - count} rows of {step.write.table.name} are gone")
+
+
+def open_database(url: URL) -> PostgresqlDatabase:
+    """Returns a database that connects when it is first asked for something."""
+    return PostgresqlDatabase(url)
+
+
+def create_database(url: URL, work: Work[Outcome]) -> Outcome:
+    """Runs `work` in a transaction on a database that is there. Raises DatabaseUnusableError."""
+
+    async def run() -> Outcome:
+        engine = _engine(url)
+        try:
+            return await _transact(engine, work)
+        finally:
+            await engine.dispose()
+
+    try:
+        # On a thread of its own, since the caller may be on an event loop already.
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(lambda: asyncio.run(run())).result()
+    except StorageUnavailableError as error:
+        raise DatabaseUnusableError(str(error)) from error
+
+
+async def _transact(engine: AsyncEngine, work: Work[Outcome]) -> Outcome:
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    except DBAPIError as error:
+        raise meaning_of(_driver_error(error)) from error
+    except DRIVER_ERRORS as error:
+        raise meaning_of(error) from error
+
+
+def _driver_error(error: DBAPIError) -> Exception:
+    """Returns what asyncpg itself has raised, from inside of SQLAlchemy's two wrappings."""
+    orig = error.orig
+    cause = None if orig is None else orig.__cause__
+    return cause if isinstance(cause, Exception) else error
+
+
+def _engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        async_creator=lambda: _connect(url, _SETTINGS),
+        pool_size=_POOLED_CONNECTIONS,
+        max_overflow=0,
+        # A pool that is used up makes callers wait, and in the end be told.
+        pool_timeout=_SILENCE_SECONDS,
+    )
+
+
+async def _connect(url: URL, settings: dict[str, str]) -> "asyncpg.Connection[Any]":
+    """Returns a connection whose commits are durable. Raises StorageUnavailableError and the driver's errors."""
+    arguments = url.set(drivername="postgresql+asyncpg").translate_connect_args(username="user") | dict(url.query)
+    place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}/{url.database}"
+    try:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            **arguments, server_settings=settings, timeout=_CONNECT_SECONDS, command_timeout=_SILENCE_SECONDS
+        )
+    except DRIVER_ERRORS as error:
+        raise ConnectionLostError(f"cannot connect to the database at {place}: {error}") from error
+    await connection.execute(_DURABLE)
+    return connection

@@ -1,0 +1,39 @@
+"""A life that leaves rows of every kind in a broker's books."""
+
+from datetime import timedelta
+
+from google.type.money_pb2 import Money
+
+from tests.contract.broker_world.operations import charged, extend, grant_credits, refund, rotate_token
+from tests.contract.broker_world.world import Account, World
+
+
+async def live_through_everything(world: World) -> Account:
+    """Does to a new account whatever can be done to one, with more than one grant; returns it.
+
+    In the end it has captured 7 + 4 + 6 + 1 credits.
+    """
+    account = await world.new_account(trial_credits=10)
+    pack = await world.new_pack(account.service, pack_credits=20, price=Money(currency_code="EUR", units=3))
+    yen = Money(currency_code="JPY", units=101)
+    short = await world.new_pack(account.service, pack_credits=30, price=yen, validity=timedelta(days=1))
+    await world.buy(account, pack.pack_id)
+    await world.buy(account, short.pack_id)
+    await world.pay((await world.purchase(account, pack.pack_id)).purchase_id, succeeds=False)
+    await world.purchase(account, pack.pack_id)
+    await grant_credits(world, account, 5, expire_time=world.clock.now + timedelta(hours=2))
+    await world.capture(await world.reserved(account, 12), 7)
+    session = await world.reserved(account, 15)
+    await world.capture(session, 4, keep_open=True)
+    await extend(world, session, 2, ttl=timedelta(days=2))
+    await world.release(await world.reserved(account, 3))
+    await refund(world, await charged(world, account, 6), 2)
+    await world.reserved(account, 2, ttl=timedelta(seconds=1))
+    world.clock.move(timedelta(hours=1))
+    outlives_its_grant = await world.reserved(account, 8, ttl=timedelta(days=3))
+    world.clock.move(timedelta(days=1))
+    await world.capture(outlives_its_grant, 1, keep_open=True)
+    await refund(world, outlives_its_grant)
+    await world.reserved(account, 5)
+    await rotate_token(world, account, overlap=timedelta(days=7))
+    return account

@@ -1,0 +1,98 @@
+"""The audit names the rule that a corrupted row breaks, whatever is in the row."""
+
+import pytest
+from sqlalchemy import Connection
+
+from broker_service.storage.audit import Audit, PageSize, audit
+from broker_service.storage.database import Database, open_database
+from tests.contract.broker_world.running_broker import running_broker
+from tests.contract.broker_world.world import new_world
+from tests.databases import DatabaseKind, DatabaseMaker, run_sql
+from tests.storage.broker_life import live_through_everything
+from tests.storage.corruptions import CORRUPTIONS
+
+SHARDS = 2
+BOOKS_AS_A_WHOLE = {"BOOKS_SUM_TO_ZERO", "SALE_IS_BOOKED"}
+
+
+class UndoneError(Exception):
+    """Takes what was found out of a transaction that is to leave nothing behind."""
+
+    def __init__(self, found: Audit) -> None:
+        self.found = found
+
+
+@pytest.fixture(scope="module")
+async def lived_in_url(database_kind: DatabaseKind, session_databases: DatabaseMaker) -> str:
+    """A database with everything in it, several times, and no CHECK on what a test may write."""
+    url = session_databases.make(database_kind)
+    async with running_broker(url, shards=SHARDS) as running:
+        world = await new_world(running)
+        # By their random ids: sooner or later there are two in each.
+        while min(_accounts_by_shard(url)) < 2:
+            await live_through_everything(world)
+    if database_kind is DatabaseKind.POSTGRESQL:
+        constraints = (
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0"
+        )
+        for table, constraint in run_sql(url, constraints):
+            run_sql(url, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
+    return url
+
+
+def _accounts_by_shard(url: str) -> list[int]:
+    count = "SELECT count(*) FROM accounts WHERE shard_id = ?"
+    return [run_sql(url, count, shard_id)[0][0] for shard_id in range(SHARDS)]
+
+
+async def audit_after(url: str, *statements: str, size: PageSize | None = None) -> Audit:
+    """Audits the books as some statements would leave them, and leaves them as they were."""
+
+    def work(connection: Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        raise UndoneError(audit(connection, size))
+
+    database: Database = open_database(url)
+    try:
+        await database.write(work)
+    except UndoneError as undone:
+        return undone.found
+    finally:
+        await database.close()
+    raise AssertionError
+
+
+async def test_books_that_were_closed_agree(lived_in_url: str) -> None:
+    found = await audit_after(lived_in_url)
+    assert (found.accounts_checked, found.violations) == (sum(_accounts_by_shard(lived_in_url)), ())
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS)
+async def test_a_corrupted_row_breaks_the_rules_that_it_should(lived_in_url: str, corruption: str) -> None:
+    found = await audit_after(lived_in_url, corruption)
+    assert {violation.rule for violation in found.violations} >= CORRUPTIONS[corruption]
+    assert all(violation.description for violation in found.violations)
+    paged = await audit_after(lived_in_url, corruption, size=PageSize(rows=1))
+    assert set(paged.violations) == set(found.violations)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "rule"),
+    [
+        ("accounts", "entry_count = 0", "ENTRY_COUNT"),
+        ("accounts", "shard_id = 1 - shard_id", "SHARD_OF_ACCOUNT"),
+        ("entries", "counterpart = 'issued'", "COUNTERPART_OF_KIND"),
+        ("reservations", "state = 'NONSENSE'", "STATE_KNOWN"),
+        ("grants", "spent = NOT spent", "GRANT_SPENT"),
+        ("operations", "released_credits = -1", "OPERATION_IN_RANGE"),
+        ("purchases", "credits = credits + 1", "PURCHASE_IS_GRANTED"),
+    ],
+)
+async def test_a_violation_names_its_account(lived_in_url: str, table: str, change: str, rule: str) -> None:
+    ((account_id,),) = run_sql(lived_in_url, "SELECT max(account_id) FROM accounts")
+    found = await audit_after(lived_in_url, f"UPDATE {table} SET {change} WHERE account_id = '{account_id}'")
+    assert rule in {violation.rule for violation in found.violations}
+    assert {it.account_id for it in found.violations if it.rule not in BOOKS_AS_A_WHOLE} == {account_id}
