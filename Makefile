@@ -6,12 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUB_VENV := .venv-protos
 STUB_BIN := $(STUB_VENV)/bin
+MUTANT_VENV := .venv-mutants
 GENERATE := $(STUB_BIN)/python deploy/generate_stubs.py
 IAP_CHAOS_KILLS ?= 300
 SOURCES := broker_service provider_service client_stub mesh_runtime deploy bench tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check lint type format protos protos-check imports loadtest chaos bench constraints clean
+.PHONY: help setup demo run test check lint type format protos protos-check imports loadtest chaos bench mutants constraints \
+	clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +39,9 @@ bench: setup  ## Measure everything against its baselines, into docs/performance
 chaos: setup  ## Crash brokers and databases under load, IAP_CHAOS_KILLS=300 times each, then check the books
 	IAP_CHAOS_KILLS=$(IAP_CHAOS_KILLS) $(BIN)/python -m pytest -n 2 --dist loadfile -rP --show-capture=stdout \
 		tests/chaos/test_killed_brokers.py tests/chaos/test_crashed_databases.py
+
+mutants: $(MUTANT_VENV)/.installed  ## Change the ledger's rules spot by spot to see whether a test notices (about 5 minutes)
+	@$(MUTANT_VENV)/bin/python deploy/mutants.py
 
 check: lint type imports protos-check test  ## Everything CI checks
 
@@ -68,7 +73,7 @@ constraints: setup  ## Pin what is installed in .venv, after an upgrade
 	mv constraints.new constraints.txt
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) $(STUB_VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(STUB_VENV) $(MUTANT_VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -81,4 +86,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(STUB_VENV)/.installed: deploy/stub-generator.txt
 	@$(PYTHON) -m venv $(STUB_VENV)
 	@$(STUB_BIN)/pip install --quiet --disable-pip-version-check --requirement deploy/stub-generator.txt
+	@touch $@
+
+$(MUTANT_VENV)/.installed: deploy/mutants.txt
+	@$(PYTHON) -m venv $(MUTANT_VENV)
+	@$(MUTANT_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement deploy/mutants.txt
 	@touch $@

@@ -20,8 +20,11 @@ from iap.broker.v1 import (
     settlement_pb2_grpc,
 )
 
+from broker_service.background.expiry_sweeper import ExpirySweeper
+from broker_service.domain.decide import Verdict
 from broker_service.domain.directory import Role
 from broker_service.engine.auditing import Auditor
+from broker_service.engine.balance_watch import BalanceWatch
 from broker_service.engine.clock import Clock, system_clock
 from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
@@ -70,10 +73,14 @@ class Broker:
     node: Node
     committer: Committer
     database: Database
+    watch: BalanceWatch
+    sweeper: ExpirySweeper
 
     async def close(self) -> None:
         """Commits what still waits and closes the database; call it when the node has stopped."""
+        await self.sweeper.stop()
         await self.committer.drain()
+        await self.watch.close()
         await self.database.close()
 
 
@@ -92,17 +99,18 @@ def initialize(database_url: str, *, shards: int | None = None, clock: Clock = s
 
 async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock) -> Broker:
     """Puts a broker together on the running event loop. Raises StartupError."""
-    try:
-        database = open_database(settings.database)
-        shards = await database.read(shards_of)
-    except StorageError as error:
-        raise StartupError(str(error)) from error
-    node = Node(_node_options(settings), domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
+    options = _node_options(settings)
+    database, shards = await _open(settings.database)
+    node = Node(options, domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
     tasks = PendingTasks()
 
     def stop_serving() -> None:
         """A broken invariant turns the whole node NOT_SERVING, so that balancers go elsewhere."""
         tasks.run_shielded(node.announce_end())
+
+    def wake_watchers(verdict: Verdict) -> None:
+        """The committer comes first, since those who watch read through it."""
+        watch.committed(verdict)
 
     committer = Committer(
         database,
@@ -110,13 +118,20 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         shards=shards,
         limits=CommitterLimits(settings.queue_commands, settings.batch_commands),
         on_halt=stop_serving,
+        on_commit=wake_watchers,
     )
     directory = Directory(database, clock, shards=shards)
     reader = LedgerReader(database, committer, shards=shards)
+    watch = BalanceWatch(
+        database, committer, reader, shards=shards, closing=node.closing, poll_seconds=settings.watch_seconds
+    )
+    sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)
     gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
     server = node.server
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
-    account_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(gate, directory, committer, reader), server)
+    account_pb2_grpc.add_AccountServiceServicer_to_server(
+        AccountServicer(gate, directory, committer, reader, watch), server
+    )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(gate, directory), server)
     purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(
         PurchaseServicer(gate, directory, committer, commission_basis_points=settings.commission_basis_points),
@@ -127,7 +142,23 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     )
     # None of its RPCs is built yet; the generated base class answers UNIMPLEMENTED.
     settlement_pb2_grpc.add_SettlementServiceServicer_to_server(settlement_pb2_grpc.SettlementServiceServicer(), server)
-    return Broker(node, committer, database)
+    watch.start()
+    if settings.sweep_seconds > 0:
+        sweeper.start()
+    return Broker(node, committer, database, watch, sweeper)
+
+
+async def _open(database_url: str) -> tuple[Database, int]:
+    """Returns a broker's database and how many shards it has. Raises StartupError, and leaves nothing open then."""
+    try:
+        database = open_database(database_url)
+    except StorageError as error:
+        raise StartupError(str(error)) from error
+    try:
+        return database, await database.read(shards_of)
+    except StorageError as error:
+        await database.close()
+        raise StartupError(str(error)) from error
 
 
 async def serve(settings: BrokerSettings, *, worker: Worker | None = None) -> None:

@@ -128,6 +128,18 @@ def migrate(database: str, as_json: bool) -> None:
     type=click.IntRange(1),
     help=f"Clients connect again after this, and so spread; {MAX_CONNECTION_AGE_SECONDS:g} with several workers.",
 )
+@_setting(
+    "--sweep-seconds",
+    type=click.FloatRange(0, 3_600),
+    default=1.0,
+    help="How often expiries are written down, which changes no answer; 0 turns it off.",
+)
+@_setting(
+    "--watch-seconds",
+    type=click.FloatRange(0.05, 3_600),
+    default=1.0,
+    help="How often watchers of a balance learn what time and other processes have changed.",
+)
 @_setting("--log-level", type=click.Choice(LEVELS), default="info", help="One line per call at info and below.")
 @_setting("--log-style", type=click.Choice(STYLES), default="json", help="How log lines look.")
 def serve(listen: str, workers: int, log_level: str, log_style: str, **settings: Any) -> None:
@@ -181,9 +193,10 @@ def audit_command(database: str, as_json: bool) -> int:
     else:
         for violation in found.violations:
             click.echo(f"{violation.rule} {violation.account_id}: {violation.description}")
-        verdict = "the books agree" if not found.violations else f"{len(found.violations)} differences"
         accounts = "account" if found.accounts_checked == 1 else "accounts"
         entries = "entry" if found.entries_checked == 1 else "entries"
+        differences = "1 difference" if len(found.violations) == 1 else f"{len(found.violations)} differences"
+        verdict = differences if found.violations else "the books agree"
         click.echo(f"{found.accounts_checked} {accounts}, {found.entries_checked} {entries}: {verdict}")
     return 1 if found.violations else 0
 

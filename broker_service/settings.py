@@ -15,6 +15,8 @@ class BrokerSettings:
 
     `purchase_url` is where people buy packs; `{service}` in it becomes the service's name. `reuse_port` lets several
     processes serve the address, which clients spread over by connecting again after `max_connection_age_seconds`.
+    Every `sweep_seconds` what has expired is written down; 0: by nobody. Every `watch_seconds` those who watch a
+    balance are told what time and other processes have changed.
     """
 
     listen: Address
@@ -30,3 +32,5 @@ class BrokerSettings:
     max_concurrent_calls: int | None
     reuse_port: bool = False
     max_connection_age_seconds: float | None = None
+    sweep_seconds: float = 0.0
+    watch_seconds: float = 1.0

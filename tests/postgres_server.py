@@ -27,14 +27,14 @@ _POLL_SECONDS = 0.01
 _STATUS_LINE = 7
 
 # Waits until its standard input is closed, by close() or by the end of the process that holds the other end, then
-# clears up. An orphaned server gets some time to end, for what it writes cannot be removed before.
+# clears up. A server that was left behind, or is only starting, writes what cannot be removed before it has ended.
 _JANITOR = """
 cat > /dev/null
-pid=$(head -n 1 data/postmaster.pid) && kill -QUIT "$pid"
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    [ -e data/postmaster.pid ] && kill -0 "$pid" && sleep 0.2
-done 2> /dev/null
-cd / && rm -rf "$1"
+for _ in $(seq 50); do
+    pid=$(head -n 1 data/postmaster.pid) && kill -QUIT "$pid" || { rm -rf "$1" && exit; }
+    sleep 0.2
+done
+rm -rf "$1"
 """
 
 

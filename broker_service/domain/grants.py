@@ -32,7 +32,6 @@ class Resolution(Struct, frozen=True):
 
     allocations: tuple[Allocation, ...]
     grants: tuple[Grant, ...]
-    captured_credits: int
     released_credits: int
     expired_credits: int
 
@@ -183,7 +182,7 @@ def take_and_return(
         )
         released_credits += returned_credits
         expired_credits += gone_credits
-    return Resolution(tuple(allocations), tuple(changed), captured_credits, released_credits, expired_credits)
+    return Resolution(tuple(allocations), tuple(changed), released_credits, expired_credits)
 
 
 def give_back(

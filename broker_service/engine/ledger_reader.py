@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from broker_service.domain.book import Book
+from broker_service.domain.book import Book, latest_time
 from broker_service.domain.commands import Settle
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.identities import shard_of
@@ -38,6 +38,15 @@ class LedgerReader:
     async def book(self, account_id: str) -> Book:
         """Returns an account with its grants. Raises AccountNotFound."""
         return await self._read(account_id, ledger_queries.book_of)
+
+    async def dated_book(self, account_id: str) -> tuple[Book, datetime]:
+        """Returns an account with its grants, and the instant at which it stands so. Raises AccountNotFound."""
+
+        def query(connection: Connection, shard_id: int, account: str, now: datetime) -> tuple[Book, datetime]:
+            book = ledger_queries.book_of(connection, shard_id, account, now)
+            return book, latest_time([book], now)
+
+        return await self._read(account_id, query)
 
     async def reservation(self, account_id: str, reservation_id: str) -> Reservation:
         """Returns a reservation. Raises ReservationNotFound."""

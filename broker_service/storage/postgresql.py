@@ -240,14 +240,17 @@ def _engine(url: URL) -> AsyncEngine:
 
 
 async def _connect(url: URL, settings: dict[str, str]) -> "asyncpg.Connection[Any]":
-    """Returns a connection whose commits are durable. Raises StorageUnavailableError and the driver's errors."""
+    """Returns a connection whose commits are durable. Raises ConnectionLostError."""
     arguments = url.set(drivername="postgresql+asyncpg").translate_connect_args(username="user") | dict(url.query)
     place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}/{url.database}"
+    connection: asyncpg.Connection[Any] | None = None
     try:
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+        connection = await asyncpg.connect(
             **arguments, server_settings=settings, timeout=_CONNECT_SECONDS, command_timeout=_SILENCE_SECONDS
         )
+        await connection.execute(_DURABLE)
     except DRIVER_ERRORS as error:
+        if connection is not None:
+            connection.terminate()
         raise ConnectionLostError(f"cannot connect to the database at {place}: {error}") from error
-    await connection.execute(_DURABLE)
     return connection

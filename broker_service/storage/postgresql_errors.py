@@ -28,6 +28,8 @@ _UNAVAILABLE = (
     "25006",  # read only: a standby
     "28",  # not let in
     "3D000",  # no such database
+    "42703",  # no such column, and
+    "42P01",  # no such table: not the schema that was there at the start
     "53",  # out of disk, memory or connections
     "57014",  # cancelled
     "58",  # system error

@@ -44,7 +44,6 @@ _PRAGMAS = (
     "cache_size = -65536",
     # Pages of the log before it is written back: 64 MB, so that a page that changes often is written back seldom.
     "wal_autocheckpoint = 16384",
-    "temp_store = MEMORY",
 )
 # The hot path's statements, each in several sizes; 128 by default.
 _PREPARED_STATEMENTS = 1_024

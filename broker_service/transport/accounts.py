@@ -1,6 +1,8 @@
 """AccountService: customers' accounts."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import timedelta
 
 from iap.broker.v1 import account_pb2, account_pb2_grpc
@@ -9,17 +11,20 @@ from broker_service.domain import commands
 from broker_service.domain.directory import Role, ServiceState
 from broker_service.domain.grants import order_of_use
 from broker_service.domain.identities import account_id_for
+from broker_service.domain.records import Account, Balance
 from broker_service.domain.tokens import TokenResult
+from broker_service.engine.balance_watch import BalanceWatch
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.secrets import ACCOUNT_TOKEN_PREFIX, SecretSource, random_secret, secret_hash
+from broker_service.engine.writing import with_retries
 from broker_service.storage.ledger_queries import EntrySelection
-from broker_service.transport.endpoint import Caller, Gate, rpc
-from broker_service.transport.errors import permission_denied
+from broker_service.transport.endpoint import Admit, Caller, Gate, rpc, stream_rpc
+from broker_service.transport.errors import permission_denied, stopping
 from broker_service.transport.pages import cursor_of, page_size, page_token
 from broker_service.transport.rendering import render_account, render_balance, render_entry, render_grant
-from broker_service.transport.times import optional_instant, optional_span
+from broker_service.transport.times import optional_instant, optional_span, to_timestamp
 
 
 class AccountServicer(account_pb2_grpc.AccountServiceServicer):
@@ -31,6 +36,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         directory: Directory,
         committer: Committer,
         reader: LedgerReader,
+        watch: BalanceWatch,
         *,
         new_secret: SecretSource = random_secret,
     ) -> None:
@@ -38,6 +44,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self._directory = directory
         self._committer = committer
         self._reader = reader
+        self._watch = watch
         self._new_secret = new_secret
 
     @rpc(Role.CUSTOMER)
@@ -129,6 +136,28 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
             entries=[render_entry(entry) for entry in shown],
             next_page_token=page_token([shown[-1].sequence], *scope) if len(found) > limit else "",
         )
+
+    @stream_rpc()
+    async def WatchBalance(
+        self, request: account_pb2.WatchBalanceRequest, admit: Admit
+    ) -> AsyncGenerator[account_pb2.WatchBalanceResponse, None]:
+        """See the contract."""
+
+        async def readable_account() -> Account:
+            return await self.gate.readable_account(request, await admit())
+
+        account = await readable_account()
+        shown: Balance | None = None
+        async with aclosing(self._watch.readings(account.account_id)) as readings:
+            async for reading in readings:
+                # A key or a token that has stopped meanwhile shows nothing more.
+                await with_retries(readable_account)
+                if reading.balance != shown:
+                    shown = reading.balance
+                    yield account_pb2.WatchBalanceResponse(
+                        balance=render_balance(reading.balance), time=to_timestamp(reading.time)
+                    )
+        raise stopping()
 
     async def _rotate(self, command: commands.RotateToken) -> TokenResult:
         rotating = asyncio.ensure_future(self._committer.execute(command))

@@ -5,7 +5,8 @@ so that a key of the wrong kind learns nothing of what exists.
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -147,6 +148,9 @@ class Gated(Protocol):
 Servicer = TypeVar("Servicer", bound=Gated)
 Handler = Callable[[Servicer, RequestMessage, Caller], Awaitable[ResponseMessage]]
 Method = Callable[[Servicer, RequestMessage, Context], Awaitable[ResponseMessage]]
+Admit = Callable[[], Awaitable[Caller]]
+StreamHandler = Callable[[Servicer, RequestMessage, Admit], AsyncGenerator[ResponseMessage, None]]
+StreamMethod = Callable[[Servicer, RequestMessage, Context], AsyncGenerator[ResponseMessage, None]]
 
 
 def rpc(
@@ -162,6 +166,38 @@ def rpc(
             try:
                 caller = await servicer.gate.admit(context, request, roles)
                 return await handler(servicer, request, caller)
+            except EXPECTED_ERRORS as error:
+                raise await servicer.gate.explain(error) from error
+
+        return method
+
+    return decorate
+
+
+def stream_rpc(
+    *roles: Role,
+) -> Callable[
+    [StreamHandler[Servicer, RequestMessage, ResponseMessage]], StreamMethod[Servicer, RequestMessage, ResponseMessage]
+]:
+    """Makes an RPC of a method that answers one request with many messages; `roles` as in `rpc`.
+
+    It takes the request and `admit`, which says who calls: again and again, for a key may be revoked meanwhile.
+    """
+
+    def decorate(
+        handler: StreamHandler[Servicer, RequestMessage, ResponseMessage],
+    ) -> StreamMethod[Servicer, RequestMessage, ResponseMessage]:
+        @functools.wraps(handler)
+        async def method(
+            servicer: Servicer, request: RequestMessage, context: Context
+        ) -> AsyncGenerator[ResponseMessage, None]:
+            admit = functools.partial(servicer.gate.admit, context, request, roles)
+            try:
+                # Before the handler does anything at all.
+                await admit()
+                async with aclosing(handler(servicer, request, admit)) as responses:
+                    async for response in responses:
+                        yield response
             except EXPECTED_ERRORS as error:
                 raise await servicer.gate.explain(error) from error
 

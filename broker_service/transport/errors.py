@@ -53,6 +53,11 @@ def permission_denied(required: str) -> CallError:
     )
 
 
+def stopping() -> CallError:
+    """Ends a call that has no end of its own: the broker is stopping, another one can take over."""
+    return unavailable(DOMAIN, "the broker is stopping", _RETRY_AFTER)
+
+
 def _unauthenticated(reason: str, message: str) -> CallError:
     return CallError(code=grpc.StatusCode.UNAUTHENTICATED, reason=reason, message=message, domain=DOMAIN)
 

@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import grpc.aio
 import pytest
+from click.testing import CliRunner, Result
 
+from broker_service.cli import command
 from broker_service.engine import auditing
 from broker_service.engine.pruning import prune
 from broker_service.storage.audit import Audit, PageSize, audit, audit_pages, reservations
 from broker_service.storage.audit.findings import MOST_VIOLATIONS, Page
+from mesh_runtime.startup_errors import StartupError
 from tests.contract.broker_world.operations import charged, extend, grant_credits, refund
 from tests.contract.broker_world.refusals import parse_error
 from tests.contract.broker_world.world import Account, World
@@ -171,3 +175,36 @@ async def test_entries_may_outlive_their_reservations_if_those_were_pruned(own_w
     assert (await auditing.audit(database)).violations == ()
     world.running.sql("DELETE FROM reservations WHERE reservation_id = ?", late)
     assert [it.rule for it in (await auditing.audit(database)).violations] == ["RESERVATION_EXISTS"]
+
+
+def audit_command(url: str, *options: str) -> Result:
+    return CliRunner().invoke(command, ["audit", "--database", url, *options], standalone_mode=False)
+
+
+async def test_the_command_tells_with_its_exit_code_whether_the_books_agree(own_world: World) -> None:
+    world, url = own_world, own_world.running.database_url
+    account = await world.new_account()
+    agreed = await asyncio.to_thread(audit_command, url)
+    assert (agreed.return_value, agreed.output) == (0, "1 account, 1 entry: the books agree\n")
+    world.running.sql("UPDATE accounts SET entry_count = 0")
+    broken = await asyncio.to_thread(audit_command, url)
+    assert broken.return_value == 1
+    assert broken.output == (
+        f"ENTRY_COUNT {account.id}: 0 is stored, 1 follows from the rows\n1 account, 1 entry: 1 difference\n"
+    )
+    told = json.loads((await asyncio.to_thread(audit_command, url, "--json")).output)
+    assert told == {
+        "accounts_checked": 1,
+        "entries_checked": 1,
+        "ledger_credits": 100,
+        "reserved_credits": 0,
+        "captured_credits": 0,
+        "violations": [
+            {"account_id": account.id, "rule": "ENTRY_COUNT", "description": "0 is stored, 1 follows from the rows"}
+        ],
+    }
+
+
+async def test_the_command_says_when_the_database_cannot_be_used(database_url: str) -> None:
+    result = await asyncio.to_thread(audit_command, database_url)
+    assert isinstance(result.exception, StartupError)

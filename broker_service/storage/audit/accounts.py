@@ -52,6 +52,24 @@ def audit_accounts(connection: Connection, shard_id: int, shards: int, first_id:
     sort_in_files(connection)
     accounts, span = _page_of_accounts(connection, shard_id, first_id, size)
     violations: list[Violation] = []
+    figures = _sum_up(connection, span, accounts, violations)
+    for account_id, account in accounts.items():
+        violations.extend(_differences(account_id, account))
+        if shard_of(account_id, shards) != shard_id:
+            violations.append(Violation(account_id, "SHARD_OF_ACCOUNT", f"it is in shard {shard_id}, where none looks"))
+    parameters = span.parameters | {"pruned_before": pruning_horizon(connection)}
+    for check in (ENTRIES, *grant_checks(connection.dialect.name)):
+        violations.extend(check.violations(connection, parameters))
+    return Page(
+        next_id=None if span.last_id == LAST_ID else behind(span.last_id),
+        violations=tuple(violations),
+        figures=figures,
+        further=tuple(partial(audit_reservations, span=span, lot=lot) for lot in lots_of(figures.entries)),
+    )
+
+
+def _sum_up(connection: Connection, span: Span, accounts: dict[str, _Account], violations: list[Violation]) -> Figures:
+    """Adds to each account what its rows come to, and returns what all of them come to."""
     entries = captured_credits = 0
     counterparts: Counter[str] = Counter()
     for row, account in _sums(connection, _ENTRIES, span, accounts, violations):
@@ -67,25 +85,13 @@ def audit_accounts(connection: Connection, shard_id: int, shards: int, first_id:
     for row, account in _sums(connection, _RESERVATIONS, span, accounts, violations):
         if account is not None:
             account.open_credits = amount_of(row, "open")
-    for account_id, account in accounts.items():
-        violations.extend(_differences(account_id, account))
-        if shard_of(account_id, shards) != shard_id:
-            violations.append(Violation(account_id, "SHARD_OF_ACCOUNT", f"it is in shard {shard_id}, where none looks"))
-    parameters = span.parameters | {"pruned_before": pruning_horizon(connection)}
-    for check in (ENTRIES, *grant_checks(connection.dialect.name)):
-        violations.extend(check.violations(connection, parameters))
-    return Page(
-        next_id=None if span.last_id == LAST_ID else behind(span.last_id),
-        violations=tuple(violations),
-        figures=Figures(
-            accounts=len(accounts),
-            entries=entries,
-            ledger_credits=sum(account.ledger_credits for account in accounts.values()),
-            reserved_credits=sum(account.reserved_credits for account in accounts.values()),
-            captured_credits=captured_credits,
-            counterparts=counterparts,
-        ),
-        further=tuple(partial(audit_reservations, span=span, lot=lot) for lot in lots_of(entries)),
+    return Figures(
+        accounts=len(accounts),
+        entries=entries,
+        ledger_credits=sum(account.ledger_credits for account in accounts.values()),
+        reserved_credits=sum(account.reserved_credits for account in accounts.values()),
+        captured_credits=captured_credits,
+        counterparts=counterparts,
     )
 
 

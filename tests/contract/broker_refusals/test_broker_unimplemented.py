@@ -20,7 +20,7 @@ METHODS: dict[str, MethodDescriptor] = {
     for method in service.methods
 }
 NOT_BUILT = sorted(METHODS.keys() - set(BUILT_RPCS))
-STREAMS = {"WatchBalance", "Pipeline"}
+STREAMS = {"WatchBalance", "Pipeline"} - set(BUILT_RPCS)
 
 
 def request_of(rpc: str) -> Any:

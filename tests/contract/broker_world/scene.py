@@ -41,7 +41,7 @@ OPERATOR_RPCS = (
     "SetCommission",
     "AuditLedger",
 )
-ACCOUNT_RPCS = ("GetBalance", "ListEntries", "CreatePurchase")
+ACCOUNT_RPCS = ("GetBalance", "ListEntries", "WatchBalance", "CreatePurchase")
 OPEN_RPCS = ("ListServices", "GetService", "ListPacks", "CompleteSandboxPayment")
 BUILT_RPCS = PROVIDER_RPCS + CUSTOMER_RPCS + OPERATOR_RPCS + ACCOUNT_RPCS + OPEN_RPCS
 
@@ -131,6 +131,7 @@ _REQUESTS: dict[str, Any] = {
     "SetCommission": lambda it: admin_pb2.SetCommissionRequest(provider_id=it.world.provider.id),
     "AuditLedger": lambda _: admin_pb2.AuditLedgerRequest(),
     "GetBalance": lambda it: account_pb2.GetBalanceRequest(account_token=it.account.token),
+    "WatchBalance": lambda it: account_pb2.WatchBalanceRequest(account_token=it.account.token),
     "ListEntries": lambda it: account_pb2.ListEntriesRequest(account_token=it.account.token),
     "CreatePurchase": lambda it: purchase_pb2.CreatePurchaseRequest(
         request_id=new_id(), pack_id=it.pack_id, account_token=it.account.token

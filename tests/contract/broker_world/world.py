@@ -14,7 +14,7 @@ from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purch
 from tests.contract.broker_world.running_broker import MovableClock, RunningBroker, Stubs
 
 if TYPE_CHECKING:
-    import grpc.aio
+    from grpc.aio import UnaryStreamMultiCallable, UnaryUnaryMultiCallable
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -77,7 +77,7 @@ class World:
         return self.running.clock
 
     async def call(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, key: str = ""
+        self, method: "UnaryUnaryMultiCallable[Request, Response]", request: Request, key: str = ""
     ) -> Response:
         """Calls an RPC with a key, or with no credentials."""
         return await call(method, request, key)
@@ -275,10 +275,15 @@ def amounts(balance: broker_pb2.Balance) -> Amounts:
 
 
 async def call(
-    method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, key: str = ""
+    method: "UnaryUnaryMultiCallable[Request, Response] | UnaryStreamMultiCallable[Request, Response]",
+    request: Request,
+    key: str = "",
 ) -> Response:
+    """Calls an RPC; of a stream, returns the first message."""
     metadata = (("authorization", f"Bearer {key}"),) if key else ()
-    return await method(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
+    answer: Any = method(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
+    response: Response = await (answer.read() if hasattr(answer, "read") else answer)
+    return response
 
 
 async def register_provider(running: RunningBroker, *, commission_basis_points: int | None = None) -> Party:

@@ -129,6 +129,7 @@ class TestOpening:
                 account_tokens=(TOKEN,),
             )
         ]
+        assert it.book.trial_claims == {("cus_c", "sms"): TrialClaim("cus_c", "sms", ACCOUNT, START)}
 
     def test_without_them_it_writes_the_account_and_its_token(self) -> None:
         it = World(Book(ACCOUNT))

@@ -145,6 +145,12 @@ class TestCredits:
         with pytest.raises(InsufficientCredits):
             it.do(extend(reservation, 1))
 
+    def test_a_grant_that_will_expire_gives_more_until_it_does(self) -> None:
+        it = world(grant(5, "short", expire_time=START + MINUTE), grant(5, "long"))
+        reservation = it.reserve(2)
+        it.now += MINUTE - TICK
+        assert parts(it.do(extend(reservation, 4)).reservation) == [("short", 5, 0), ("long", 1, 0)]
+
     def test_the_longer_life_of_a_reservation_keeps_its_part_of_an_expired_grant(self) -> None:
         it = world(grant(5, expire_time=START + MINUTE))
         reservation = it.reserve(5, ttl=MINUTE / 2)

@@ -8,7 +8,16 @@ from msgspec.structs import replace
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.grants import allocate, order_of_use
 from broker_service.domain.records import Balance, Counterpart, EntryKind, GrantKind
-from tests.unit.broker_service.domain.ledger_world import START, capture, grant, release, world
+from tests.unit.broker_service.domain.ledger_world import (
+    START,
+    World,
+    capture,
+    charge,
+    grant,
+    refund,
+    release,
+    world,
+)
 
 HOUR = timedelta(hours=1)
 
@@ -76,6 +85,29 @@ def test_what_comes_back_to_an_expired_grant_is_gone(ends: str) -> None:
         it.do(release(reservation))
     assert it.look() == Balance(1, 0)
     assert sum(entry.credits for changes in it.written for entry in changes.entries) == -5
+
+
+def two_that_expire() -> World:
+    return world(grant(3, "first", expire_time=START + HOUR), grant(4, "second", expire_time=START + 2 * HOUR))
+
+
+def test_what_comes_back_to_several_expired_grants_is_gone_in_one_entry() -> None:
+    it = two_that_expire()
+    reservation = it.reserve(7, ttl=3 * HOUR)
+    it.do(capture(reservation, 1, keep_open=True))
+    it.now += 2 * HOUR
+    it.do(release(reservation))
+    assert [entry.credits for entry in it.entries] == [-1, -6]
+    assert (it.balance, it.remaining()) == (Balance(0, 0), {"first": (0, 0), "second": (0, 0)})
+
+
+def test_what_is_refunded_to_several_expired_grants_is_gone_in_one_entry() -> None:
+    it = two_that_expire()
+    reservation = it.do(charge(7)).reservation
+    it.now += 2 * HOUR
+    it.do(refund(reservation))
+    assert [entry.credits for entry in it.entries] == [-7, 7, -7]
+    assert (it.balance, it.remaining()) == (Balance(0, 0), {"first": (0, 0), "second": (0, 0)})
 
 
 def test_expired_grants_pay_for_nothing() -> None:

@@ -75,6 +75,11 @@ def test_commission_rounds_half_up(price: int, basis_points: int, commission: in
     assert commission_minor_units(price, basis_points) == commission
 
 
+def test_commission_on_a_price_beyond_what_floats_tell_apart_is_exact() -> None:
+    price = 2**53 + 1
+    assert commission_minor_units(price, 10_000) == price
+
+
 def test_paying_grants_the_credits_and_moves_the_money_at_once() -> None:
     it = world()
     purchase = ask(it, start(validity=timedelta(days=1))).purchase

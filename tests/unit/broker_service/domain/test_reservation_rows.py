@@ -392,6 +392,13 @@ class TestRefund:
         assert (result.refunded_credits, result.reservation.refunded_credits) == (2, 3)
         assert result.reservation.allocations == (Allocation("g", 4, 4, 3),)
 
+    def test_after_a_capture_and_a_release_it_says_only_what_it_gave_back(self) -> None:
+        it, reservation = reserved()
+        it.do(capture(reservation, 3, keep_open=True))
+        it.do(release(reservation))
+        result = it.do(refund(reservation, 2))
+        assert (result.captured_credits, result.released_credits, result.refunded_credits) == (0, 0, 2)
+
     def test_what_came_of_a_grant_that_has_expired_is_gone_with_an_entry_of_its_own(self) -> None:
         it = world(grant(2, "short", expire_time=LATER, kind=GrantKind.TRIAL), grant(4, "long"))
         reservation = it.do(charge(4)).reservation

@@ -57,12 +57,15 @@ def test_the_old_token_goes_on_for_the_overlap(overlap: timedelta) -> None:
 
 
 def test_a_token_that_stops_earlier_or_has_stopped_is_left_alone() -> None:
-    it = with_tokens(stopped=START - DAY, now=START, soon=START + DAY, later=START + 3 * DAY, never=None)
+    it = with_tokens(
+        stopped=START - DAY, now=START, soon=START + DAY, then=START + 2 * DAY, later=START + 3 * DAY, never=None
+    )
     ask(it, rotate(overlap=2 * DAY))
     assert ends(it) == {
         "stopped": START - DAY,
         "now": START,
         "soon": START + DAY,
+        "then": START + 2 * DAY,
         "later": START + 2 * DAY,
         "never": START + 2 * DAY,
         "new": None,

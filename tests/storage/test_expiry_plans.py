@@ -1,0 +1,79 @@
+"""What the sweeper and the watchers ask for again and again is found by an index, however large the tables are."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import Connection, event
+
+from broker_service.bootstrap import initialize
+from broker_service.domain.records import Balance
+from broker_service.storage.balance_queries import changed_balances
+from broker_service.storage.database import open_database
+from broker_service.storage.expiry_queries import accounts_due
+from tests.databases import DatabaseKind
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+SEEN = {f"acc_{number}": Balance(1, 0) for number in range(3)}
+QUERIES: list[Callable[[Connection], Any]] = [
+    lambda connection: accounts_due(connection, 0, NOW, 10),
+    lambda connection: changed_balances(connection, 0, SEEN, NOW - timedelta(seconds=5), NOW),
+]
+
+
+@pytest.fixture
+def plans() -> Iterator[dict[str, str]]:
+    """The plan of every SELECT that any database of this process is sent, by the table it reads."""
+    seen: dict[str, str] = {}
+
+    def explain(connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        found = re.search(r"\bFROM (\w+)", statement)
+        if (
+            not statement.startswith("SELECT")
+            or found is None
+            or found[1] not in ("accounts", "grants", "reservations")
+        ):
+            return
+        assert statement.count("shard_id") == 1, statement
+        is_sqlite = connection.dialect.name == "sqlite"
+        verb = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
+        rows = connection.exec_driver_sql(f"{verb} {statement}", parameters).all()
+        seen[found[1]] = "\n".join(str(row[-1]) for row in rows)
+
+    event.listen(sqlalchemy.Engine, "before_cursor_execute", explain)
+    yield seen
+    event.remove(sqlalchemy.Engine, "before_cursor_execute", explain)
+
+
+async def explained(url: str, query: Callable[[Connection], Any]) -> None:
+    def work(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            # Its tables are empty here, and it would read them whole.
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        query(connection)
+
+    database = open_database(url)
+    try:
+        await database.read(work)
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=["sweeper", "watchers"])
+async def test_what_is_due_is_found_by_its_partial_index(
+    database_url: str, plans: dict[str, str], query: Callable[[Connection], Any]
+) -> None:
+    initialize(database_url)
+    plans.clear()
+    await explained(database_url, query)
+    for table, index in (("reservations", "reservations_due"), ("grants", "grants_due")):
+        plan = plans[table]
+        assert index in plan, plan
+        assert re.search(r"shard_id\W", plan), plan
+        assert re.search(r"expire_time\W", plan), plan
+    if "accounts" in plans:
+        by_key = "PRIMARY KEY" if DatabaseKind.of(database_url) is DatabaseKind.SQLITE else "accounts_pkey"
+        assert by_key in plans["accounts"], plans["accounts"]
