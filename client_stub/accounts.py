@@ -1,7 +1,12 @@
 """Customers' credit accounts."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from datetime import datetime
+from typing import Final
 
 import grpc.aio
 from iap.broker.v1.account_pb2 import (
@@ -11,12 +16,18 @@ from iap.broker.v1.account_pb2 import (
     ListEntriesRequest,
     OpenAccountRequest,
     OpenAccountResponse,
+    WatchBalanceRequest,
+    WatchBalanceResponse,
 )
 from iap.broker.v1.account_pb2_grpc import AccountServiceStub
 
+from client_stub.errors import UnavailableError
 from client_stub.pages import LARGEST_PAGE_SIZE, iterate_pages
 from client_stub.request_ids import request_id_or_new
 from client_stub.service_client import ServiceClient
+
+# Not all at once: a server that stops sends all its watchers away in the same moment.
+_LONGEST_PAUSE_SECONDS: Final = 0.5
 
 
 class AccountClient(ServiceClient):
@@ -42,6 +53,35 @@ class AccountClient(ServiceClient):
         """Return the account, its balance and the grants it consists of."""
         request = GetBalanceRequest(account_id=account_id, account_token=account_token)
         return await self._call(self._stub.GetBalance, request, timeout_seconds)
+
+    async def watch_balance(
+        self,
+        *,
+        account_id: str | None = None,
+        account_token: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[WatchBalanceResponse, None]:
+        """Iterate over the balance, as it is now and after each change, until the caller stops.
+
+        What was lost with a server is asked of the next one; changes meanwhile are told as one. The timeout is for how
+        long there may be none: then UnavailableError or DeadlineExceededError.
+        """
+        request = WatchBalanceRequest(account_id=account_id, account_token=account_token)
+        patience_seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        end = time.monotonic() + patience_seconds
+        latest = None
+        while True:
+            try:
+                async with aclosing(self._stream(self._stub.WatchBalance, request, timeout_seconds)) as responses:
+                    async for response in responses:
+                        if response.balance != latest:
+                            latest = response.balance
+                            yield response
+                        end = time.monotonic() + patience_seconds
+            except UnavailableError:
+                if time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - nothing secret
 
     def list_entries(
         self,

@@ -1,8 +1,10 @@
 """What the clients of all services share."""
 
+import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import grpc.aio
 
@@ -90,11 +92,36 @@ class ServiceClient(ABC):
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, timeout) from error
 
+    async def _stream(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        timeout_seconds: float | None,
+    ) -> AsyncGenerator[Response, None]:
+        """Make one call that is answered for as long as the server likes; the timeout is for the first answer."""
+        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        call = method(request, metadata=self._metadata, wait_for_ready=True)
+        try:
+            received: Any = await asyncio.wait_for(call.read(), timeout)
+            while received is not grpc.aio.EOF:
+                response: Response = received
+                yield response
+                received = await call.read()
+        except TimeoutError as error:
+            raise self._took_too_long(timeout) from error
+        except grpc.aio.AioRpcError as error:
+            raise self._explain(error, timeout) from error
+        finally:
+            call.cancel()
+
     def _explain(self, error: grpc.aio.AioRpcError, timeout_seconds: float) -> IapError:
         """Tell a server that took too long from one that was never reached: gRPC says the same of both."""
         explained = to_iap_error(error)
         if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or explained.domain:
             return explained
+        return self._took_too_long(timeout_seconds)
+
+    def _took_too_long(self, timeout_seconds: float) -> IapError:
         within = f"within {timeout_seconds:g} s"
         if self._channel.get_state() in _NOT_CONNECTED:
             return UnavailableError(

@@ -15,6 +15,7 @@ from functools import partial
 from typing import overload
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker_service.domain.accounts import AccountResult
 from broker_service.domain.book import Book
@@ -45,7 +46,7 @@ from broker_service.domain.tokens import TokenResult
 from broker_service.engine.clock import Clock, ShardClock
 from broker_service.engine.writing import with_retries
 from broker_service.storage.database import Database
-from broker_service.storage.errors import DuplicateRowError, StorageError
+from broker_service.storage.errors import ConnectionLostError, DuplicateRowError, StorageError
 from broker_service.storage.ledger import LedgerLane
 from mesh_runtime.deadlines import deadline
 from mesh_runtime.logs import get_logger
@@ -263,9 +264,9 @@ class _Lane:
         else:
             self.counts.commands += len(batch)
             self.counts.commits += 1
-            self._on_commit(verdict)
             for answer, outcome in zip(batch, verdict.outcomes, strict=True):
                 _answer(answer, outcome)
+            self._tell(verdict)
 
     async def _part_or(self, end: Callable[[dict[Answer, Command]], None], batch: dict[Answer, Command]) -> None:
         """Commits the commands of a batch one by one, so that what one of them has met harms no other.
@@ -286,19 +287,52 @@ class _Lane:
         commit, since every command is idempotent by its own identity.
         """
         references = references_of(commands)
+        unclear: list[Verdict] = []
 
-        def decide(books: dict[str, Book], now: datetime) -> Verdict:
-            return decide_batch(books, commands, now)
+        async def commit() -> Verdict:
+            decided: list[Verdict] = []
 
-        verdict = await with_retries(lambda: self._storage.commit(references, self.clock.now, decide))
+            def decide(books: dict[str, Book], now: datetime) -> Verdict:
+                decided.append(decide_batch(books, commands, now))
+                return decided[-1]
+
+            try:
+                return await self._storage.commit(references, self.clock.now, decide)
+            except ConnectionLostError:
+                unclear.extend(decided)
+                raise
+
+        verdict = await with_retries(commit)
         self.clock.observe(verdict.now)
-        return verdict
+        return _own_tries(verdict, unclear)
+
+    def _tell(self, verdict: Verdict) -> None:
+        try:
+            self._on_commit(verdict)
+        except Exception:
+            # What is committed is answered, whoever cannot bear to hear of it.
+            logger.exception("ledger.listener_failed", shard_id=self._shard_id)
 
     def _stop(self, batch: dict[Answer, Command]) -> None:
         """Halts on an error that is being handled."""
         self.halt()
         _answer_all(batch, HaltedError())
         logger.exception("ledger.invariant_broken", shard_id=self._shard_id)
+
+
+def _own_tries(verdict: Verdict, unclear: list[Verdict]) -> Verdict:
+    """Returns a verdict that calls nothing a replay which one of the batch's own unclear tries had done first."""
+    if not unclear:
+        return verdict
+    done_first = [
+        any(not isinstance(outcome, Refusal) and not outcome.replayed for outcome in outcomes)
+        for outcomes in zip(*(attempt.outcomes for attempt in unclear), strict=True)
+    ]
+    outcomes = [
+        replace(outcome, replayed=False) if first and not isinstance(outcome, Refusal) else outcome
+        for first, outcome in zip(done_first, verdict.outcomes, strict=True)
+    ]
+    return replace(verdict, outcomes=tuple(outcomes))
 
 
 def _answer(answer: Answer, outcome: Result | Refusal) -> None:

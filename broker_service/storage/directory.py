@@ -31,29 +31,36 @@ Found = TypeVar("Found", Provider, Customer, Service, Pack)
 
 
 def add_provider(connection: Connection, provider: Provider, key: Key, request_id: str) -> tuple[Provider, bool]:
-    """Adds a provider and its first key, or finds the one this request added before; returns it and whether it did.
+    """Adds a provider and its first key, or finds the one this request added before.
 
-    Raises RequestIdReused.
+    Returns it and whether another try added it. Raises RequestIdReused.
     """
     row = _row(connection, tables.providers, provider_id=provider.provider_id)
     if row is not None:
-        return _unless_reused(to_provider(row), provider, request_id, "RegisterProvider"), True
+        found = _unless_reused(to_provider(row), provider, request_id, "RegisterProvider")
+        return found, not _is_stored(connection, key)
     _insert(connection, tables.providers, provider)
     _insert(connection, tables.keys, key)
     return provider, False
 
 
 def add_customer(connection: Connection, customer: Customer, key: Key, request_id: str) -> tuple[Customer, bool]:
-    """Adds a customer and its first key, or finds the one this request added before; returns it and whether it did.
+    """Adds a customer and its first key, or finds the one this request added before.
 
-    Raises RequestIdReused.
+    Returns it and whether another try added it. Raises RequestIdReused.
     """
     row = _row(connection, tables.customers, customer_id=customer.customer_id)
     if row is not None:
-        return _unless_reused(_to_customer(row), customer, request_id, "RegisterCustomer"), True
+        found = _unless_reused(_to_customer(row), customer, request_id, "RegisterCustomer")
+        return found, not _is_stored(connection, key)
     _insert(connection, tables.customers, customer)
     _insert(connection, tables.keys, key)
     return customer, False
+
+
+def _is_stored(connection: Connection, key: Key) -> bool:
+    """Tells whether this very key is there: then its try was made before, and its answer was lost."""
+    return key_by_hash(connection, key.secret_hash) is not None
 
 
 def add_key(connection: Connection, key: Key) -> None:

@@ -114,6 +114,9 @@ class PostgresqlLane:
             await connection.execute("BEGIN")
             try:
                 verdict = await self._run(connection, commit_steps(references, now, decide))
+            except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+                # Nobody at the other end, or nobody who speaks; dropping the connection rolls back.
+                raise
             except Exception:
                 await connection.execute("ROLLBACK")
                 raise

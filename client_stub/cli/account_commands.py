@@ -1,4 +1,4 @@
-"""`iap open`, `iap balance`, `iap statement`: a customer's account."""
+"""`iap open`, `iap balance`, `iap watch`, `iap statement`: a customer's account."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -11,10 +11,11 @@ from iap.broker.v1.account_pb2 import (
     GetBalanceResponse,
     GrantKind,
     OpenAccountResponse,
+    WatchBalanceResponse,
 )
 
 from client_stub.accounts import AccountClient
-from client_stub.cli.documents import print_document, to_document
+from client_stub.cli.documents import print_document, print_line, to_document
 from client_stub.cli.running import connect_to_broker, runs_async
 from client_stub.cli.settings import AccountChoice, Settings, choose_account, shared_options
 from client_stub.cli.statement import Statement
@@ -86,6 +87,24 @@ async def statement(settings: Settings, since: datetime | None, until: datetime 
         click.echo(_statement_text(shown))
     if not shown.agrees:
         raise click.ClickException(shown.summary())
+
+
+@click.command("watch")
+@shared_options(hidden=True)
+@runs_async
+async def watch(settings: Settings) -> None:
+    """Show the account's credits now and whenever they change, until it is interrupted.
+
+    With --json, one document a line.
+    """
+    account = choose_account(settings)
+    async with connect_to_broker(AccountClient, settings, key=account.key) as client:
+        responses = client.watch_balance(account_id=account.account_id, account_token=account.account_token)
+        async for response in responses:
+            if settings.as_json:
+                print_line(to_document(response))
+            else:
+                click.echo(_watched_text(response))
 
 
 async def _get_balance(client: AccountClient, account: AccountChoice) -> GetBalanceResponse:
@@ -167,6 +186,12 @@ def _balance_text(response: GetBalanceResponse) -> str:
         for grant in response.grants
     ]
     return f"{about_account}\n\n{table(columns, rows)}"
+
+
+def _watched_text(response: WatchBalanceResponse) -> str:
+    balance = response.balance
+    credits_now = f"{balance.available_credits} available, {balance.reserved_credits} reserved"
+    return f"{format_time(response.time)}  {balance.ledger_credits} credits: {credits_now}"
 
 
 def _statement_text(shown: Statement) -> str:

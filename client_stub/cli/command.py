@@ -34,6 +34,7 @@ for _command in (
     account_commands.open_account,
     purchase_commands.buy,
     account_commands.balance,
+    account_commands.watch,
     account_commands.statement,
     catalog_commands.services,
     service_commands.quote,

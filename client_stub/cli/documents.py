@@ -29,6 +29,11 @@ def print_document(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def print_line(document: Mapping[str, Any]) -> None:
+    """Print one of many documents of a command, on a line of its own."""
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
 def _with_numbers(descriptor: Descriptor, document: dict[str, Any]) -> dict[str, Any]:
     for field in descriptor.fields:
         value = document.get(field.name)

@@ -95,7 +95,11 @@ class AccountServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchBalance(self, request, context):
-        """Streams the account's balance: once at the start, then after each change.
+        """Streams the account's balance: once at the start, then after each change, be it by time alone. It never goes
+        backwards; changes that come close together are told as one, and a slow reader gets the latest. What another process
+        of the broker has changed comes within a second or so.
+        It has no end of its own: UNAVAILABLE when the broker stops or its storage does not answer; watch again. When the
+        key or the token stops working, it ends with the error that GetBalance would give.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,12 @@ class AccountServiceStub:
     ListEntries: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListEntriesRequest, _account_pb2.ListEntriesResponse]
     """Lists an account's ledger entries, oldest first: the statement."""
     WatchBalance: _grpc.UnaryStreamMultiCallable[_account_pb2.WatchBalanceRequest, _account_pb2.WatchBalanceResponse]
-    """Streams the account's balance: once at the start, then after each change."""
+    """Streams the account's balance: once at the start, then after each change, be it by time alone. It never goes
+    backwards; changes that come close together are told as one, and a slow reader gets the latest. What another process
+    of the broker has changed comes within a second or so.
+    It has no end of its own: UNAVAILABLE when the broker stops or its storage does not answer; watch again. When the
+    key or the token stops working, it ends with the error that GetBalance would give.
+    """
     RotateAccountToken: _grpc.UnaryUnaryMultiCallable[_account_pb2.RotateAccountTokenRequest, _account_pb2.RotateAccountTokenResponse]
     """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
     account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
@@ -72,7 +77,12 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ListEntries: _aio.UnaryUnaryMultiCallable[_account_pb2.ListEntriesRequest, _account_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists an account's ledger entries, oldest first: the statement."""
     WatchBalance: _aio.UnaryStreamMultiCallable[_account_pb2.WatchBalanceRequest, _account_pb2.WatchBalanceResponse]  # type: ignore[assignment]
-    """Streams the account's balance: once at the start, then after each change."""
+    """Streams the account's balance: once at the start, then after each change, be it by time alone. It never goes
+    backwards; changes that come close together are told as one, and a slow reader gets the latest. What another process
+    of the broker has changed comes within a second or so.
+    It has no end of its own: UNAVAILABLE when the broker stops or its storage does not answer; watch again. When the
+    key or the token stops working, it ends with the error that GetBalance would give.
+    """
     RotateAccountToken: _aio.UnaryUnaryMultiCallable[_account_pb2.RotateAccountTokenRequest, _account_pb2.RotateAccountTokenResponse]  # type: ignore[assignment]
     """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
     account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
@@ -114,7 +124,12 @@ class AccountServiceServicer:
         request: _account_pb2.WatchBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_account_pb2.WatchBalanceResponse], _abc.AsyncIterator[_account_pb2.WatchBalanceResponse]]:
-        """Streams the account's balance: once at the start, then after each change."""
+        """Streams the account's balance: once at the start, then after each change, be it by time alone. It never goes
+        backwards; changes that come close together are told as one, and a slow reader gets the latest. What another process
+        of the broker has changed comes within a second or so.
+        It has no end of its own: UNAVAILABLE when the broker stops or its storage does not answer; watch again. When the
+        key or the token stops working, it ends with the error that GetBalance would give.
+        """
 
     def RotateAccountToken(
         self,
