@@ -27,6 +27,7 @@ _CLASS_BY_REASON: Final[Mapping[str, type[IapError]]] = MappingProxyType(
         "PURCHASE_NOT_FOUND": errors.NotFoundError,
         "PROVIDER_NOT_FOUND": errors.NotFoundError,
         "CUSTOMER_NOT_FOUND": errors.NotFoundError,
+        "KEY_NOT_FOUND": errors.NotFoundError,
         "INSUFFICIENT_CREDITS": errors.InsufficientCreditsError,
         "RESERVATION_CAPTURED": errors.ReservationCapturedError,
         "RESERVATION_RELEASED": errors.ReservationReleasedError,

@@ -61,10 +61,11 @@ def main() -> int:
         return 2
     states = states_by_mutant()
     print_counts(states)
-    survivors = [change_of(name) for name, state in states.items() if state == "survived"]
     explained = set(explanations(EXPLANATIONS.read_text()))
-    unexplained = [change for change in survivors if change not in explained]
-    outdated = explained - set(survivors)
+    survivors = {change_of(name) for name, state in states.items() if state == "survived"}
+    late = {change_of(name) for name, state in states.items() if state == "timeout"}
+    unexplained = survivors - explained
+    outdated = explained - survivors - late  # One that ran too long may only have met a busy machine.
     print_changes("No test notices, and docs/mutants.md does not say why:", unexplained)
     print_changes("docs/mutants.md explains what does not survive:", outdated)
     return 1 if unexplained or outdated else 0

@@ -54,6 +54,10 @@ from mesh_runtime.logs import get_logger
 logger = get_logger(__name__)
 
 
+# Beside a batch that commits, another one goes only if it is worth its round trips.
+_LEAST_BESIDE = 32
+
+
 class OverloadedError(Exception):
     """Too many commands wait already; nothing of this one has been done."""
 
@@ -188,7 +192,9 @@ class _Lane:
         self._on_commit = on_commit
         # By answer, so that a caller who leaves takes its command along.
         self._queue: OrderedDict[Answer, _Waiting] = OrderedDict()
-        self._committing: asyncio.Task[None] | None = None
+        self._committing: set[asyncio.Task[None]] = set()
+        # Accounts of the batches that commit now.
+        self._busy_accounts: set[str] = set()
         self._halted = False
 
     async def execute(self, command: Command) -> Result:
@@ -198,12 +204,19 @@ class _Lane:
             raise OverloadedError
         answer: Answer = asyncio.get_running_loop().create_future()
         self._queue[answer] = _Waiting(command, deadline())
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_all())
+        if not self._committing or self._wants_another_batch(command):
+            self._committing.add(asyncio.create_task(self._commit_all()))
         try:
             return await answer
         finally:
             self._queue.pop(answer, None)
+
+    def _wants_another_batch(self, command: Command) -> bool:
+        return (
+            len(self._committing) < self._storage.parallel_batches
+            and len(self._queue) >= _LEAST_BESIDE
+            and command.account_id not in self._busy_accounts
+        )
 
     def halt(self) -> None:
         """Commits nothing any more: wrong money is worse than no service."""
@@ -216,35 +229,64 @@ class _Lane:
         self._on_halt()
 
     async def drain(self) -> None:
-        if self._committing is not None:
-            await asyncio.wait([self._committing])
+        while self._committing:
+            await asyncio.wait(self._committing)
 
     async def _commit_all(self) -> None:
-        """Commits batch after batch until nothing waits."""
+        """Commits batch after batch until nothing waits, or what waits has to wait for another batch."""
         try:
-            while self._queue:
-                await self._commit_batch(self._take_batch())
+            while batch := self._take_batch():
+                accounts = {command.account_id for command in batch.values()}
+                self._busy_accounts |= accounts
+                try:
+                    await self._commit_batch(batch)
+                finally:
+                    self._busy_accounts -= accounts
         finally:
-            self._committing = None
+            # At once, and not when the task is done: who comes in between must not take it for running.
+            if (task := asyncio.current_task()) is not None:
+                self._committing.discard(task)
 
     def _take_batch(self) -> dict[Answer, Command]:
-        """Takes what waits, up to the limit; drops, undone, what nobody waits for any more."""
+        """Takes what waits, up to the limit; leaves what belongs to an account that another batch is busy with.
+
+        So one account's commands are never in two batches at once, and keep the order of their arrival.
+        """
+        self._drop_unwanted()
+        share = self._share()
+        accounts: set[str] = set()
         batch: dict[Answer, Command] = {}
-        now = time.monotonic()
-        while self._queue and len(batch) < self._limits.batch_commands:
-            answer, waiting = self._queue.popitem(last=False)
-            if answer.done():
-                # The caller has left, and has not run since to take its command out.
+        for answer, waiting in self._queue.items():
+            account_id = waiting.command.account_id
+            if account_id in self._busy_accounts or (len(batch) >= share and account_id not in accounts):
                 continue
-            if waiting.deadline is not None and waiting.deadline <= now:
-                answer.set_exception(DeadlinePassedError())
-                continue
+            accounts.add(account_id)
             batch[answer] = waiting.command
+            if len(batch) == self._limits.batch_commands:
+                break
+        if self._busy_accounts and len(batch) < _LEAST_BESIDE:
+            return {}
+        for answer in batch:
+            del self._queue[answer]
         return batch
 
+    def _share(self) -> int:
+        """Returns how many commands to take so that as much is left for the batches that could go beside."""
+        free_batches = self._storage.parallel_batches - bool(self._busy_accounts)
+        return max(_LEAST_BESIDE, -(-len(self._queue) // max(free_batches, 1)))
+
+    def _drop_unwanted(self) -> None:
+        """Drops, undone, what nobody waits for any more."""
+        now = time.monotonic()
+        for answer, waiting in list(self._queue.items()):
+            # A caller may have left and not run since, to take its command out.
+            if answer.done():
+                del self._queue[answer]
+            elif waiting.deadline is not None and waiting.deadline <= now:
+                del self._queue[answer]
+                answer.set_exception(DeadlinePassedError())
+
     async def _commit_batch(self, batch: dict[Answer, Command]) -> None:
-        if not batch:
-            return
         if self._halted:
             _answer_all(batch, HaltedError())
             return

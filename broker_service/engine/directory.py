@@ -6,7 +6,8 @@ changes itself it sees at once. A key revoked or a token stopped by another proc
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -30,11 +31,12 @@ from broker_service.domain.identities import derived_suffix, shard_of
 from broker_service.domain.records import Account
 from broker_service.engine.cache import ShortCache
 from broker_service.engine.clock import Clock
+from broker_service.engine.gathered_lookup import GatheredLookup
 from broker_service.engine.secrets import KEY_PREFIXES, SecretSource, random_secret, secret_hash
 from broker_service.engine.writing import write_with_retries
 from broker_service.storage import directory as rows
 from broker_service.storage.database import Database
-from broker_service.storage.ledger_queries import account_by_id
+from broker_service.storage.ledger_queries import account_by_id, accounts_by_ids
 
 Found = TypeVar("Found")
 
@@ -64,6 +66,7 @@ class Directory:
         self._accounts: ShortCache[str, tuple[Account, datetime | None] | None] = ShortCache(
             max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_TOKENS
         )
+        self._token_lookup = GatheredLookup(self._look_up)
         self._accounts_by_id: ShortCache[str, Account] = ShortCache(
             max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_TOKENS
         )
@@ -86,9 +89,7 @@ class Directory:
         Raises AccountNotFound.
         """
         hashed = secret_hash(account_token)
-        found = await self._accounts.get(
-            hashed, lambda: self._read(lambda connection: self._look_up(connection, hashed))
-        )
+        found = await self._accounts.get(hashed, lambda: self._token_lookup.get(hashed))
         if found is None or (found[1] is not None and found[1] <= self._clock()):
             raise AccountNotFound
         return found[0]
@@ -133,13 +134,27 @@ class Directory:
         """Returns an owner's keys (None: everybody's), revoked ones too, behind (create_time, key_id), oldest first."""
         return await self._read(lambda connection: rows.keys_after(connection, owner, after, limit))
 
-    def _look_up(self, connection: Connection, token_hash: str) -> tuple[Account, datetime | None] | None:
-        found = rows.account_id_by_token(connection, token_hash, self._clock())
-        if found is None:
-            return None
-        account_id, expire_time = found
-        account = account_by_id(connection, shard_of(account_id, self._shards), account_id)
-        return None if account is None else (account, expire_time)
+    async def _look_up(self, token_hashes: Collection[str]) -> Mapping[str, tuple[Account, datetime | None]]:
+        """Returns the accounts that tokens open, and until when."""
+        now = self._clock()
+
+        def work(connection: Connection) -> Mapping[str, tuple[Account, datetime | None]]:
+            opened = rows.accounts_of_tokens(connection, token_hashes, now)
+            ids_of_shards: dict[int, set[str]] = defaultdict(set)
+            for account_id, _ in opened.values():
+                ids_of_shards[shard_of(account_id, self._shards)].add(account_id)
+            accounts = {
+                account.account_id: account
+                for shard_id, account_ids in ids_of_shards.items()
+                for account in accounts_by_ids(connection, shard_id, account_ids)
+            }
+            return {
+                token_hash: (accounts[account_id], expire_time)
+                for token_hash, (account_id, expire_time) in opened.items()
+                if account_id in accounts
+            }
+
+        return await self._read(work)
 
     # Parties.
 

@@ -1,6 +1,6 @@
 """Parties, keys, services and packs: small tables, read often and seldom written."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -179,12 +179,17 @@ def keys_after(
     return [_to_key(row) for row in connection.execute(statement)]
 
 
-def account_id_by_token(connection: Connection, token_hash: str, now: datetime) -> tuple[str, datetime | None] | None:
-    """Returns the account a token opens, and until when; None if the token is unknown or no longer works."""
-    row = _row(connection, tables.account_tokens, token_hash=token_hash)
-    if row is None or (row.expire_time is not None and row.expire_time <= now):
-        return None
-    return row.account_id, row.expire_time
+def accounts_of_tokens(
+    connection: Connection, token_hashes: Collection[str], now: datetime
+) -> dict[str, tuple[str, datetime | None]]:
+    """Returns the ids of the accounts that tokens open, and until when; without unknown ones and those that ended."""
+    tokens = tables.account_tokens
+    statement = select(tokens).where(tokens.c.token_hash.in_(token_hashes))
+    return {
+        row.token_hash: (row.account_id, row.expire_time)
+        for row in connection.execute(statement)
+        if row.expire_time is None or row.expire_time > now
+    }
 
 
 def provider_by_id(connection: Connection, provider_id: str) -> Provider | None:

@@ -27,6 +27,7 @@ from broker_service.domain.records import (
 )
 from broker_service.domain.references import References
 from broker_service.storage import ledger_statements as statements
+from broker_service.storage.errors import StorageConflictError
 from broker_service.storage.ledger_rows import (
     ACCOUNT_TOKENS,
     ACCOUNTS,
@@ -48,7 +49,12 @@ Steps = Generator[LoadSteps | WriteSteps, Sequence[Iterable[PlainRow]], Verdict]
 
 
 class LedgerLane(Protocol):
-    """What the committer asks of a database: one shard's transactions, one after the other."""
+    """What the committer asks of a database: one shard's transactions.
+
+    `parallel_batches` is how many of them it can have under way; they must not share accounts.
+    """
+
+    parallel_batches: int
 
     async def commit(self, references: References, now: Now, decide: Decide) -> Verdict:
         """Loads what is referred to, decides and writes, in one transaction; returns once that is durable.
@@ -89,11 +95,19 @@ def commit_steps(references: References, now: Now, decide: Decide) -> Steps:
     if spent_grants:
         (rows,) = yield (LoadStep(statements.NAMED_GRANTS, (account_ids, list(spent_grants))),)
         _take_grants(rows, books, loaded)
+    _expect_locked(books.values())
     verdict = decide(books, instant)
     writes = tuple(_writes(verdict.changes, loaded))
     if writes:
         yield writes
     return verdict
+
+
+def _expect_locked(books: Iterable[Book]) -> None:
+    """Raises StorageConflictError if an account was opened elsewhere after it was found missing, and so not locked."""
+    for book in books:
+        if book.account is None and (book.grants or book.reservations or book.operations or book.account_tokens):
+            raise StorageConflictError(f"account {book.account_id} was opened meanwhile")
 
 
 def _loads(references: References, account_ids: Sequence[str], instant: datetime) -> LoadSteps:

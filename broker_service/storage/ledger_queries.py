@@ -4,6 +4,7 @@ What is read is brought to `now` by the same rules that commands go by, so that 
 active because nobody has written it down yet.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,6 +74,13 @@ def _load_book(connection: Connection, shard_id: int, account_id: str, now: date
     for row in connection.execute(overdue):
         book.reservations[row.reservation_id] = RESERVATIONS.record_of_core(row)
     return book
+
+
+def accounts_by_ids(connection: Connection, shard_id: int, account_ids: Collection[str]) -> list[Account]:
+    """Returns accounts of a shard as they are stored; their balances may hold what has expired since."""
+    accounts = tables.accounts
+    statement = select(accounts).where(accounts.c.shard_id == shard_id, accounts.c.account_id.in_(account_ids))
+    return [ACCOUNTS.record_of_core(row) for row in connection.execute(statement)]
 
 
 def account_by_id(connection: Connection, shard_id: int, account_id: str) -> Account | None:

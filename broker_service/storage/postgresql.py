@@ -97,64 +97,95 @@ class PostgresqlDatabase:
 
 
 class PostgresqlLane:
-    """See LedgerLane. Speaks to the driver directly, with statements prepared once on a connection it keeps."""
+    """See LedgerLane. Keeps a connection for each batch that may be under way."""
+
+    # While one waits for the server, the other is decided.
+    parallel_batches = 2
 
     def __init__(self, url: URL, shard_id: int) -> None:
         self._url = url
         self._shard_id = shard_id
-        self._connection: asyncpg.Connection[Any] | None = None
-        self._prepared: dict[str, PreparedStatement[Any]] = {}
-        self._batch_count = 0
+        self._idle: list[_LaneConnection] = []
 
     async def commit(self, references: References, now: Now, decide: Decide) -> Verdict:
         """See LedgerLane."""
+        held: _LaneConnection | None = None
         try:
-            connection = await self._connected()
-            self._plan_anew_as_tables_grow()
-            await connection.execute("BEGIN")
-            try:
-                verdict = await self._run(connection, commit_steps(references, now, decide))
-            except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
-                # Nobody at the other end, or nobody who speaks; dropping the connection rolls back.
-                raise
-            except Exception:
-                await connection.execute("ROLLBACK")
-                raise
-            await connection.execute("COMMIT")
+            held = await self._connected()
+            return await held.transact(self._shard_id, commit_steps(references, now, decide))
         except DRIVER_ERRORS as error:
-            self._forget_if_unusable()
             raise meaning_of(error) from error
-        except BaseException:
-            self._forget_if_unusable()
+        finally:
+            if held is not None and held.is_usable():
+                self._idle.append(held)
+
+    async def close(self) -> None:
+        """Closes the connections; nothing may be running."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _connected(self) -> "_LaneConnection":
+        while self._idle:
+            held = self._idle.pop()
+            if held.is_usable():
+                return held
+        return _LaneConnection(await _connect(self._url, _SETTINGS | _LANE_SETTINGS))
+
+
+class _LaneConnection:
+    """Speaks to the driver directly, with statements prepared once."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+        self._connection = connection
+        self._prepared: dict[str, PreparedStatement[Any]] = {}
+        self._batch_count = 0
+
+    async def transact(self, shard_id: int, batch: Steps) -> Verdict:
+        """Goes through a batch in one transaction. Raises the driver's errors, StorageConflictError, InvariantError."""
+        self._plan_anew_as_tables_grow()
+        await self._connection.execute("BEGIN")
+        try:
+            verdict = await self._run(shard_id, batch)
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            # Nobody at the other end, or nobody who speaks; dropping the connection rolls back.
             raise
+        except Exception:
+            await self._connection.execute("ROLLBACK")
+            raise
+        await self._connection.execute("COMMIT")
         return verdict
+
+    def is_usable(self) -> bool:
+        """Tells whether it is plainly between two transactions; drops the connection if it is not."""
+        if self._connection.is_closed():
+            return False
+        if self._connection.is_in_transaction():
+            self._connection.terminate()
+            return False
+        return True
 
     async def close(self) -> None:
         """Closes the connection; nothing may be running."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(*DRIVER_ERRORS):
-                await connection.close(timeout=_CONNECT_SECONDS)
+        with contextlib.suppress(*DRIVER_ERRORS):
+            await self._connection.close(timeout=_CONNECT_SECONDS)
 
-    async def _run(self, connection: "asyncpg.Connection[Any]", batch: Steps) -> Verdict:
+    async def _run(self, shard_id: int, batch: Steps) -> Verdict:
         steps = next(batch)
         while True:
-            found = await self._do(connection, steps)
+            found = await self._do(shard_id, steps)
             try:
                 steps = batch.send(found)
             except StopIteration as end:
                 verdict: Verdict = end.value
                 return verdict
 
-    async def _do(
-        self, connection: "asyncpg.Connection[Any]", steps: LoadSteps | WriteSteps
-    ) -> Sequence[Iterable[PlainRow]]:
+    async def _do(self, shard_id: int, steps: LoadSteps | WriteSteps) -> Sequence[Iterable[PlainRow]]:
         """Does steps in one round trip; returns the rows of each load."""
         text = text_of(steps)
         statement = self._prepared.get(text)
         if statement is None:
-            statement = self._prepared[text] = await connection.prepare(text)
-        rows: list[Any] = await statement.fetch(*parameters_of(self._shard_id, steps))
+            statement = self._prepared[text] = await self._connection.prepare(text)
+        rows: list[Any] = await statement.fetch(*parameters_of(shard_id, steps))
         if isinstance(steps[0], WriteStep):
             _expect_written(steps, rows[0])
             return ()
@@ -169,19 +200,6 @@ class PostgresqlLane:
         self._batch_count += 1
         if self._batch_count & (self._batch_count - 1) == 0:
             self._prepared = {}
-
-    async def _connected(self) -> "asyncpg.Connection[Any]":
-        if self._connection is None or self._connection.is_closed():
-            self._prepared, self._batch_count = {}, 0
-            self._connection = await _connect(self._url, _SETTINGS | _LANE_SETTINGS)
-        return self._connection
-
-    def _forget_if_unusable(self) -> None:
-        """Drops a connection that is not plainly between two transactions."""
-        connection = self._connection
-        if connection is not None and (connection.is_closed() or connection.is_in_transaction()):
-            self._connection = None
-            connection.terminate()
 
 
 def _expect_written(steps: LoadSteps | WriteSteps, counts: Sequence[int]) -> None:

@@ -104,9 +104,14 @@ def _writes_text(writes: tuple[Insert | Update, ...]) -> str:
 def _load_text(load: Load, parameter: "_Parameters", columns: str) -> str:
     table = load.rows.table
     conditions = [_shard_condition(table)]
-    # No index holds the expression, so the planner cannot search by it.
-    sift = "" if load.due is None else " || ''"
-    conditions += [f"{name}{sift} = ANY({parameter.next()}::text::{_array(table.c[name])})" for name in load.named]
+    for name in load.named:
+        values = f"{parameter.next()}::text::{_array(table.c[name])}"
+        if load.due is None:
+            conditions.append(f"{name} = ANY({values})")
+        else:
+            # No index holds the expression, so the planner cannot search by it; the subquery is hashed, while an array
+            # would be taken apart again for each row.
+            conditions.append(f"{name} || '' IN (SELECT unnest({values}))")
     if load.condition is not None:
         conditions.append(_text_of(load.condition))
     if load.due is not None:

@@ -78,6 +78,8 @@ class SqliteDatabase:
 class SqliteLane:
     """See LedgerLane. Speaks to the driver directly: a batch of one would pay SQLAlchemy more than the database."""
 
+    parallel_batches = 1
+
     def __init__(self, writer: "_ConnectedThreads", shard_id: int) -> None:
         self._writer = writer
         self._shard_id = shard_id

@@ -16,7 +16,7 @@ from tests.contract.broker_world.scene import (
     PROVIDER_RPCS,
     Scene,
 )
-from tests.contract.broker_world.world import World, new_id
+from tests.contract.broker_world.world import World, answer_of, new_id
 
 KEYED_RPCS = (*PROVIDER_RPCS, *CUSTOMER_RPCS, *OPERATOR_RPCS)
 BY_ACCOUNT_ID = ACCOUNT_RPCS
@@ -53,7 +53,7 @@ async def test_an_account_named_by_id_needs_a_key(scene: Scene, rpc: str) -> Non
 )
 async def test_a_key_that_is_unknown_or_malformed_is_refused_everywhere(scene: Scene, rpc: str, header: str) -> None:
     method = scene.world.stubs.method(rpc)
-    refusal = await refusal_of(method(scene.request(rpc), metadata=(("authorization", header),)))
+    refusal = await refusal_of(answer_of(method(scene.request(rpc), metadata=(("authorization", header),))))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID")
     assert refusal.metadata == {}
 

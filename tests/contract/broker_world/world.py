@@ -279,11 +279,19 @@ async def call(
     request: Request,
     key: str = "",
 ) -> Response:
-    """Calls an RPC; of a stream, returns the first message."""
     metadata = (("authorization", f"Bearer {key}"),) if key else ()
-    answer: Any = method(request, metadata=metadata, timeout=TIMEOUT_SECONDS)
-    response: Response = await (answer.read() if hasattr(answer, "read") else answer)
+    response: Response = await answer_of(method(request, metadata=metadata, timeout=TIMEOUT_SECONDS))
     return response
+
+
+async def answer_of(running: Any) -> Any:
+    """Returns what a call that was made answers; of a stream, the first message."""
+    if not hasattr(running, "read"):
+        return await running
+    try:
+        return await running.read()
+    finally:
+        running.cancel()
 
 
 async def register_provider(running: RunningBroker, *, commission_basis_points: int | None = None) -> Party:

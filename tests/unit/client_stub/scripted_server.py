@@ -1,10 +1,11 @@
 """The other side of the wire: a real gRPC server that answers what a test tells it to."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -21,7 +22,11 @@ from iap.provider.v1 import provider_pb2
 Answer: TypeAlias = Message | grpc.StatusCode
 """A response; or a `google.rpc.Status`, with which the call is refused; or a bare code, without any details."""
 Script: TypeAlias = Answer | Sequence[Answer] | Callable[[Any], Answer | Awaitable[Answer]]
-"""One answer for every call; one for each call, the last of them again and again; or a function of the request."""
+"""One answer for every call; one for each call, the last of them again and again; or a function of the request.
+
+A stream sends the messages of the answers that stand one after the other, a refusal after which ends it; without one it
+stays open. What follows the refusal is for the next call.
+"""
 
 _FILES = (account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2, provider_pb2)
 
@@ -52,11 +57,29 @@ class ScriptedServer:
         metadata = dict(context.invocation_metadata() or ())
         self.calls.append(ReceivedCall(method, request, metadata, context.time_remaining()))
         answer = await self._next_answer(method, request)
+        if not isinstance(answer, status_pb2.Status | grpc.StatusCode):
+            return answer
+        return await self._refuse(answer, context)
+
+    async def stream(
+        self, method: str, request: Message, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Message]:
+        self.calls.append(ReceivedCall(method, request, dict(context.invocation_metadata() or ()), 0.0))
+        script: Any = self.scripts.get(method, grpc.StatusCode.UNIMPLEMENTED)
+        answers: list[Answer] = script if isinstance(script, list) else [script]
+        while answers:
+            answer = answers.pop(0)
+            if isinstance(answer, status_pb2.Status | grpc.StatusCode):
+                await self._refuse(answer, context)
+            yield answer
+        await asyncio.Event().wait()
+
+    async def _refuse(
+        self, answer: status_pb2.Status | grpc.StatusCode, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> NoReturn:
         if isinstance(answer, grpc.StatusCode):
             await context.abort(answer, "scripted", self.trailing_metadata)
-        if isinstance(answer, status_pb2.Status):
-            await context.abort_with_status(rpc_status.to_status(answer))
-        return answer
+        await context.abort_with_status(rpc_status.to_status(answer))
 
     async def _next_answer(self, method: str, request: Message) -> Answer:
         script = self.scripts.get(method, grpc.StatusCode.UNIMPLEMENTED)
@@ -79,7 +102,7 @@ async def serving(script: ScriptedServer, *, port: int = 0) -> AsyncIterator[Scr
             handlers = {
                 method.name: _handler(script, f"{service.name}.{method.name}", method)
                 for method in service.methods
-                if not method.client_streaming and not method.server_streaming
+                if not method.client_streaming
             }
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
     if script.health is not None:
@@ -120,6 +143,16 @@ def _handler(script: ScriptedServer, name: str, method: MethodDescriptor) -> Any
     async def answer(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         return await script.answer(name, request, context)
 
+    async def stream(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
+        async for message in script.stream(name, request, context):
+            yield message
+
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(
+            stream,
+            request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
     return grpc.unary_unary_rpc_method_handler(
         answer,
         request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,

@@ -327,3 +327,11 @@ class TestBatches:
         it = world(grant(10))
         assert it.decide() == []
         assert it.written == []
+
+    def test_a_batch_happens_at_one_instant_and_never_before_the_last_change_of_its_accounts(self) -> None:
+        it = world(grant(10))
+        later = START + timedelta(hours=1)
+        for clock, instant in ((START, START), (later, later), (START, later)):
+            verdict = decide_batch({ACCOUNT: it.book}, [reserve(1), reserve(1)], clock)
+            assert verdict.now == instant
+            assert [changes.reservations[0].create_time for changes in verdict.changes][-2:] == [instant, instant]
