@@ -32,6 +32,7 @@ EXPECTED: Mapping[str, tuple[grpc.StatusCode, type[IapError]]] = {
     "PURCHASE_NOT_FOUND": (CODE.NOT_FOUND, errors.NotFoundError),
     "PROVIDER_NOT_FOUND": (CODE.NOT_FOUND, errors.NotFoundError),
     "CUSTOMER_NOT_FOUND": (CODE.NOT_FOUND, errors.NotFoundError),
+    "KEY_NOT_FOUND": (CODE.NOT_FOUND, errors.NotFoundError),
     "INSUFFICIENT_CREDITS": (CODE.FAILED_PRECONDITION, errors.InsufficientCreditsError),
     "RESERVATION_CAPTURED": (CODE.FAILED_PRECONDITION, errors.ReservationCapturedError),
     "RESERVATION_RELEASED": (CODE.FAILED_PRECONDITION, errors.ReservationReleasedError),

@@ -103,13 +103,15 @@ class Caller:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
 
-    def unary(self, method: str, text: str = "", timeout: float | None = 10) -> Any:
+    def unary(
+        self, method: str, text: str = "", timeout: float | None = 10, *, wait_for_ready: bool | None = None
+    ) -> Any:
         call = self.channel.unary_unary(
             path(method),
             request_serializer=StringValue.SerializeToString,
             response_deserializer=StringValue.FromString,
         )
-        return call(StringValue(value=text), timeout=timeout)
+        return call(StringValue(value=text), timeout=timeout, wait_for_ready=wait_for_ready)
 
     def response_stream(self, method: str, text: str = "", timeout: float | None = 10) -> Any:
         call = self.channel.unary_stream(

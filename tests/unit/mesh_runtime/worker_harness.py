@@ -33,7 +33,8 @@ class Supervised:
         """The workers that answer on many new connections: all of them, but for a chance of one in millions."""
         async with AsyncExitStack() as stack:
             callers = [await stack.enter_async_context(connection(self.address)) for _ in range(CONNECTIONS)]
-            answers = await asyncio.gather(*(caller.unary("ProcessId") for caller in callers))
+            # A connection that a worker had not yet accepted when it was killed is reset, and made again.
+            answers = await asyncio.gather(*(caller.unary("ProcessId", wait_for_ready=True) for caller in callers))
         return {int(answer.value) for answer in answers}
 
     def events(self, name: str) -> list[dict[str, Any]]:
