@@ -84,11 +84,10 @@ async def _run_section(name: str, arguments: argparse.Namespace) -> None:
         figures=findings.figures,
         comparisons=findings.comparisons,
     )
-    print(f"\n{render(Results({name: section}))}\n", flush=True)
+    results = write_section(_PUBLISHED_RESULTS if arguments.publish else arguments.results, name, section)
     if arguments.publish:
-        write_into(_DOCUMENT, write_section(_PUBLISHED_RESULTS, name, section))
-    else:
-        write_section(arguments.results, name, section)
+        write_into(_DOCUMENT, results)
+    print(f"\n{render(Results({name: results.sections[name]}))}\n", flush=True)
 
 
 def _extent(name: str, plan: Plan) -> str:

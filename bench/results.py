@@ -130,7 +130,8 @@ def write_section(path: Path, name: str, section: SectionResult) -> Results:
     results = Results({**read_results(path).sections, name: section})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(_rounded(results)), indent=2) + b"\n")
-    return results
+    # As it was written: shown figures and written ones must not differ by a rounding.
+    return read_results(path)
 
 
 def _rounded(value: object) -> object:

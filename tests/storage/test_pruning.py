@@ -177,7 +177,6 @@ async def test_requests_on_what_is_gone_are_refused(ledger: Ledger) -> None:
     await ledger.assert_books_agree()
 
 
-@pytest.mark.xfail(reason="the audit takes the entries of both reservations for those of the second")
 async def test_an_id_that_was_pruned_reserves_anew(ledger: Ledger) -> None:
     reservation_id = await ledger.reserved("again")
     await ledger.capture(reservation_id, 4)

@@ -63,7 +63,8 @@ async def serve(worker: Worker, drain_seconds: float, *, start_seconds: float) -
         return StringValue(value=str(os.getpid()))
 
     if start_seconds:
-        print(f"starting {os.getpid()}", flush=True)
+        # In one write: the workers share this output, and what print writes may come in two.
+        os.write(1, f"starting {os.getpid()}\n".encode())
         await asyncio.sleep(start_seconds)
     options = NodeOptions(listen=worker.listen, drain_seconds=drain_seconds, reuse_port=True)
     node = Node(options, domain="iap.test", service_names=[SERVICE])
