@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.checks import account_of, refuse_if_suspended, refuse_unless_available
 from broker_service.domain.commands import Charge
@@ -14,12 +16,12 @@ from broker_service.domain.records import Counterpart, EntryKind, Reservation, R
 def decide_charge(book: Book, command: Charge, now: datetime) -> tuple[Changes, ReservationResult]:
     """Takes credits for good, by a reservation that is captured from the start; so it can be refunded like any other.
 
-    A replay gets the reservation and the balance as they now stand.
+    A replay gets the reservation and the balance as they now stand, and what the first try took.
     """
     account = account_of(book)
     replay = replay_of_making(book, account, command)
     if replay is not None:
-        return Changes(), replay
+        return Changes(), replace(replay, captured_credits=command.credits)
     refuse_if_suspended(account, command)
     refuse_unless_available(account, command.credits)
     # Nothing can be refused from here on.

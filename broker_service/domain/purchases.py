@@ -99,7 +99,8 @@ def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> 
         create_time=now,
         pay_time=None,
     )
-    return Changes(purchases=(purchase,)), PurchaseResult(purchase)
+    account = replace(account, update_time=now)
+    return Changes(account=account, purchases=(purchase,)), PurchaseResult(purchase)
 
 
 def decide_resolve_payment(book: Book, command: ResolvePayment, now: datetime) -> tuple[Changes, PurchaseResult]:
@@ -122,7 +123,8 @@ def decide_resolve_payment(book: Book, command: ResolvePayment, now: datetime) -
     operation = Operation(account.account_id, command.operation_id, "CompleteSandboxPayment", command.fingerprint, now)
     if not command.succeeded:
         failed = replace(purchase, state=PurchaseState.FAILED)
-        return Changes(purchases=(failed,), operations=(operation,)), PurchaseResult(failed)
+        account = replace(account, update_time=now)
+        return Changes(account=account, purchases=(failed,), operations=(operation,)), PurchaseResult(failed)
     paid = replace(purchase, state=PurchaseState.PAID, pay_time=now)
     changes = _pay(account, paid, now)
     return replace(changes, operations=(operation,)), PurchaseResult(paid)

@@ -43,10 +43,11 @@ def decide_rotate_token(book: Book, command: RotateToken, now: datetime) -> tupl
     )
     added = AccountToken(command.token_hash, account.account_id, create_time=now, expire_time=None)
     operation = Operation(account.account_id, command.operation_id, "RotateAccountToken", command.fingerprint, now)
+    account = replace(account, update_time=now)
     changed = (*stopping, added)
     tokens = {**book.account_tokens, **{token.token_hash: token for token in changed}}
     return (
-        Changes(account_tokens=changed, operations=(operation,)),
+        Changes(account=account, account_tokens=changed, operations=(operation,)),
         TokenResult(account, tuple(tokens.values())),
     )
 

@@ -69,7 +69,7 @@ class Broker:
     async def _answer(self, command: Command) -> Figures:
         execute = cast("Callable[[Command], Awaitable[Any]]", self._committer.execute)
         try:
-            return result_figures(command, await execute(command))
+            return result_figures(await execute(command))
         except Refusal as refusal:
             return {"reason": refusal.reason}
 

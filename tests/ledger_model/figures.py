@@ -41,14 +41,27 @@ RESERVATION = (
 
 _PARTS = {"account": ACCOUNT, "balance": BALANCE, "grant": GRANT, "purchase": PURCHASE, "reservation": RESERVATION}
 
-# Those whose answers tell what they moved; a Charge moves what its reservation tells.
-MOVING = ask.Capture | ask.Release | ask.Extend | ask.Refund
-
 
 def parameters_of(command: ask.Command) -> object:
     """Returns the values of a command's parameters; nothing for one without a request_id."""
     names = PARAMETERS.get(type(command))
     return None if names is None else attrgetter(*names)(command)
+
+
+def ttl_of(command: Any) -> Any:
+    """Returns for how long a command asks, if it does: a Reserve says so by its own field, or by the service's."""
+    return getattr(command, "ttl", None) or getattr(command, "default_ttl", None)
+
+
+def credits_to_set_aside(command: ask.Command) -> int:
+    """Returns how many credits a command asks to set aside."""
+    match command:
+        case ask.Reserve() | ask.Charge():
+            return command.credits
+        case ask.Extend():
+            return command.additional_credits
+        case _:
+            return 0
 
 
 def figures_of(row: Any, names: tuple[str, ...]) -> Figures:
@@ -61,9 +74,11 @@ def book_figures(balance: Any, grants: Mapping[str, Any]) -> Figures:
     return figures_of(balance, BALANCE) | {"grants": left}
 
 
-def model_figures(account: Any, command: Any, moved: tuple[int, int, int], *, replayed: bool) -> Figures:
+def model_figures(account: Any, command: Any, moved: tuple[int, int, int], *, replays: bool) -> Figures:
     """Returns what an answer of the naive model tells: the resource as it now stands, and what the first try moved."""
-    figures: Figures = {"replayed": replayed}
+    # A token's secret is shown to the very try that made it, however often that is run.
+    is_first_try = getattr(command, "token_hash", None) in account.tokens
+    figures: Figures = {"replayed": replays and not is_first_try}
     match command:
         case ask.StartPurchase() | ask.ResolvePayment():
             # No balance: whoever pays need not be the customer.
@@ -72,15 +87,14 @@ def model_figures(account: Any, command: Any, moved: tuple[int, int, int], *, re
             figures["grant"] = figures_of(account.grants[command.grant_id], GRANT)
         case ask.Reserve() | ask.Capture() | ask.Release() | ask.Charge() | ask.Extend() | ask.Refund():
             figures["reservation"] = figures_of(account.reservations[command.reservation_id], RESERVATION)
+            figures["moved"] = moved
         case _:
             figures["account"] = figures_of(account, ACCOUNT)
             return figures | ({"tokens": account.tokens} if isinstance(command, ask.RotateToken) else {})
-    if isinstance(command, MOVING):
-        figures["moved"] = moved
     return figures | {"balance": figures_of(account, BALANCE)}
 
 
-def result_figures(command: ask.Command, result: Any) -> Figures:
+def result_figures(result: Any) -> Figures:
     """Returns what a result of the engine tells."""
     figures: Figures = {"replayed": result.replayed}
     for part, names in _PARTS.items():
@@ -88,6 +102,6 @@ def result_figures(command: ask.Command, result: Any) -> Figures:
             figures[part] = figures_of(getattr(result, part), names)
     if hasattr(result, "tokens"):
         figures["tokens"] = {token.token_hash: token.expire_time for token in result.tokens}
-    if isinstance(command, MOVING):
+    if hasattr(result, "reservation"):
         figures["moved"] = result.captured_credits, result.released_credits, result.refunded_credits
     return figures

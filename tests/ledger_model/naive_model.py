@@ -1,192 +1,202 @@
 """The ledger as docs/ledger.md and the contract tell it, in the plainest way that can be run.
 
-An oracle for the engine: it shares the commands and the words of the records with it, and no rule. It keeps what
-happened and sums it up anew at every question, however long that takes.
+An oracle for the engine: it shares the commands with it, and no rule, and makes every sum anew when it is asked for.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from types import SimpleNamespace
 from typing import Any
 
 from broker_service.domain import commands as ask
 from broker_service.domain.identities import grant_id_for
-from broker_service.domain.records import DEFAULT_PRIORITY, MAX_CREDITS, AccountState, EntryKind, GrantKind
-from broker_service.domain.records import PurchaseState as Sale
-from broker_service.domain.records import ReservationState as State
-from tests.ledger_model.figures import Figures, model_figures, parameters_of
-from tests.ledger_model.naive_account import Account, Grant, Purchase, Refused, Reservation, refuse_if
+from broker_service.domain.records import DEFAULT_PRIORITY, MAX_BALANCE, MAX_CREDITS
+from tests.ledger_model.figures import Figures, credits_to_set_aside, model_figures, parameters_of, ttl_of
+from tests.ledger_model.requests import Ending
 
-# Credits captured, released and refunded by a command.
-Moved = tuple[int, int, int]
-NOTHING = (0, 0, 0)
+
+@dataclass(eq=False)
+class Reservation:
+    provider_id: str
+    create_time: datetime
+    expire_time: datetime
+    state: str = "ACTIVE"
+    resolve_time: datetime | None = None
+    reserved: Counter[str] = field(default_factory=Counter)  # By grant, in the order of use.
+    captured: Counter[str] = field(default_factory=Counter)
+    refunded: Counter[str] = field(default_factory=Counter)
+    open = property(lambda it: it.reserved - it.captured if it.state == "ACTIVE" else Counter())
+    reserved_credits = property(lambda it: it.reserved.total())
+    captured_credits = property(lambda it: it.captured.total())
+    refunded_credits = property(lambda it: it.refunded.total())
+    refundable_credits = property(lambda it: it.captured_credits - it.refunded_credits)
+    released_credits = property(lambda it: it.reserved_credits - it.captured_credits - it.open.total())
+
+
+@dataclass(eq=False)
+class Grant:
+    rows: dict[str, Reservation]  # The account's, by their id.
+    priority: int
+    grant_id: str
+    kind: str
+    credits: int
+    expire_time: datetime | None
+    create_time: datetime
+    gone_credits: int = 0
+    spent_credits = property(lambda it: sum((row.captured - row.refunded)[it.grant_id] for row in it.rows.values()))
+    reserved_credits = property(lambda it: sum(row.open[it.grant_id] for row in it.rows.values()))
+    remaining_credits = property(lambda it: it.credits - it.gone_credits - it.spent_credits)
+    free_credits = property(lambda it: it.remaining_credits - it.reserved_credits)
+    # Lowest priority, earliest expiry, trial and promotional before paid, oldest; by the id among equals.
+    expiry = property(lambda it: (it.expire_time is None, it.expire_time))
+    order_of_use = property(lambda it: (it.priority, it.expiry, it.kind == "PAID", it.create_time, it.grant_id))
+
+
+@dataclass(eq=False)
+class Account:
+    customer_id: str
+    service: str
+    create_time: datetime
+    last_change: datetime
+    tokens: dict[str, datetime | None]  # The end of each, by its hash.
+    state: str = "ACTIVE"
+    grants: dict[str, Grant] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    purchases: dict[str, Any] = field(default_factory=dict)
+    answered: dict[Any, Any] = field(default_factory=dict)  # By request: its parameters, and what it moved.
+    ledger_credits = property(lambda it: sum(grant.remaining_credits for grant in it.grants.values()))
+    reserved_credits = property(lambda it: sum(grant.reserved_credits for grant in it.grants.values()))
+    available_credits = property(lambda it: it.ledger_credits - it.reserved_credits)
+
+    def settle(self, now: datetime) -> None:
+        """Writes down what time has done: to reservations first, then to what they leave of grants."""
+        for row in self.reservations.values():
+            if row.state == "ACTIVE" and now >= row.expire_time:
+                row.state, row.resolve_time, self.last_change = "EXPIRED", row.expire_time, now
+        for grant in self.grants.values():
+            if grant.expire_time is not None and now >= grant.expire_time and grant.free_credits:
+                grant.gone_credits, self.last_change = grant.gone_credits + grant.free_credits, now
+
+    def add(self, grant_id: str, *terms: Any, priority: int = DEFAULT_PRIORITY) -> None:
+        self.grants[grant_id] = Grant(self.reservations, priority, grant_id, *terms)
+
+    def set_aside(self, row: Reservation, amount: int) -> None:
+        """Adds to a reservation's parts; those with open credits stand in the order of use, behind the others."""
+        grants = sorted(self.grants.values(), key=lambda grant: grant.order_of_use)
+        row.reserved += split(amount, [(grant.grant_id, grant.free_credits) for grant in grants])
+        order = [key for key in row.reserved if not row.open[key]] + [it.grant_id for it in grants]
+        row.reserved = Counter({key: row.reserved[key] for key in order if row.reserved[key]})
+
+
+def split(amount: int, rooms: Iterable[tuple[str, int]]) -> Counter[str]:
+    """Splits an amount in order, to each as much as it has room for."""
+    parts: Counter[str] = Counter()
+    for key, room in rooms:
+        parts[key] = min(amount, room)
+        amount -= parts[key]
+    return parts
 
 
 class NaiveLedger:
-    """All accounts, and who has had trial credits."""
-
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
-        self.trials: set[tuple[str, str]] = set()
+        self.trials: set[tuple[str, str]] = set()  # Who has had them, of which service.
 
-    def answer_batch(self, batch: Sequence[ask.Command], clock: datetime) -> tuple[list[Figures], datetime]:
-        """Returns the answers to a batch of one shard, and the instant at which all of it happens."""
-        accounts = [self.accounts[command.account_id] for command in batch if command.account_id in self.accounts]
-        now = max([clock, *(account.last_change for account in accounts)])
-        for account in accounts:
+    def answer(self, it: Any, now: datetime) -> Figures:
+        """Returns the answer, on a settled account. What has no request_id is never the same request again."""
+        account, key = self.accounts.get(it.account_id), (type(it), getattr(it, "request_id", object()))
+        if reason := next((reason for refuses, reason in refusals(account, it, key, now) if refuses), ""):
+            return {"reason": reason}
+        if account is None:
+            owner = it.customer_id, it.service
+            account = self.accounts[it.account_id] = Account(*owner, now, now, {it.token_hash: None})
+            if it.trial_credits and owner not in self.trials:
+                account.add(grant_id_for(f"TRIAL {it.account_id}"), "TRIAL", it.trial_credits, None, now)
+                self.trials.add(owner)
+        if not (replays := key in account.answered):
+            account.answered[key] = parameters_of(it), carry_out(account, it, now)
             account.settle(now)
-        return [self._answer(command, now) for command in batch], now
-
-    def _answer(self, command: Any, now: datetime) -> Figures:
-        """Returns the answer's figures, or the reason of the refusal. The checks come in the contract's order."""
-        account = self.accounts.get(command.account_id)
-        key = type(command), getattr(command, "request_id", "")
-        try:
-            row = named_row(account, command)
-            if account is not None and key in account.answered:
-                return replay(account, command, *account.answered[key])
-            if account is None:
-                account = self._open(command, now)
-            moved = change(account, row, command, now)
-        except Refused as refused:
-            return {"reason": str(refused)}
-        if moved is not None:
-            account.settle(now)
-            if not leaves_account_row(command):
-                account.last_change = now
-            if hasattr(command, "request_id"):
-                account.answered[key] = parameters_of(command), moved
-        return model_figures(account, command, moved or NOTHING, replayed=False)
-
-    def _open(self, command: ask.OpenAccount, now: datetime) -> Account:
-        refuse_if(command.service_retired, "SERVICE_RETIRED")
-        account = Account(command.customer_id, command.service, now, now, tokens={command.token_hash: None})
-        claim = command.customer_id, command.service
-        if command.trial_credits and claim not in self.trials:
-            grant_id = grant_id_for(f"TRIAL {command.account_id}")
-            add_grant(account, Grant(grant_id, GrantKind.TRIAL, DEFAULT_PRIORITY, command.trial_credits, None, now))
-            self.trials.add(claim)
-        self.accounts[command.account_id] = account
-        return account
+        return model_figures(account, it, account.answered[key][1], replays=replays)
 
 
-def named_row(account: Account | None, command: Any) -> Any:
-    """Returns the reservation or purchase that a command is about, if there is one for this caller."""
-    row: Any = None
-    match command:
-        case ask.OpenAccount():
-            pass
-        case ask.Capture() | ask.Release() | ask.Extend() | ask.Refund():
-            row = account and account.reservations.get(command.reservation_id)
-            refuse_if(row is None or row.provider_id != command.provider_id, "RESERVATION_NOT_FOUND")
-        case ask.ResolvePayment():
-            row = account and account.purchases.get(command.purchase_id)
-            refuse_if(row is None, "PURCHASE_NOT_FOUND")
-        case ask.RotateToken():
-            refuse_if(account is None or account.customer_id != command.customer_id, "ACCOUNT_NOT_FOUND")
-        case _:
-            refuse_if(account is None, "ACCOUNT_NOT_FOUND")
-    return row
+def refusals(account: Any, it: Any, key: tuple[type, object], now: datetime) -> Iterator[tuple[Any, str]]:
+    """When a command is refused and why, in the contract's order; the first that holds is the answer."""
+    row = account and account.reservations.get(getattr(it, "reservation_id", None))
+    sale = account and account.purchases.get(getattr(it, "purchase_id", None))
+    refund = isinstance(it, ask.Refund)
+    yield isinstance(it, Ending) and not (row and row.provider_id == it.provider_id), "RESERVATION_NOT_FOUND"
+    yield isinstance(it, ask.ResolvePayment) and not sale, "PURCHASE_NOT_FOUND"
+    yield not account and not isinstance(it, ask.OpenAccount), "ACCOUNT_NOT_FOUND"
+    yield isinstance(it, ask.RotateToken) and it.customer_id != account.customer_id, "ACCOUNT_NOT_FOUND"
+    if account and key in account.answered:
+        yield account.answered[key][0] != parameters_of(it), "REQUEST_ID_REUSED"
+        return
+    yield isinstance(it, ask.GrantCredits) and it.expire_time is not None and it.expire_time <= now, "INVALID_ARGUMENT"
+    yield ttl_of(it) is not None and ttl_of(it) > it.max_ttl, "INVALID_ARGUMENT"
+    aside, pack = credits_to_set_aside(it), getattr(it, "pack", None)
+    yield (aside or pack) and (pack or it).provider_suspended, "PROVIDER_SUSPENDED"
+    yield (aside or pack) and account.state == "SUSPENDED", "ACCOUNT_SUSPENDED"
+    yield pack and pack.service != account.service, "PACK_OF_OTHER_SERVICE"
+    yield getattr(pack or it, "service_retired", False), "SERVICE_RETIRED"
+    yield pack and pack.archived, "PACK_ARCHIVED"
+    yield sale and sale.state != "PENDING", f"PURCHASE_{sale and sale.state}"
+    yield row and not refund and row.state != "ACTIVE", f"RESERVATION_{row and row.state}"
+    yield isinstance(it, ask.Capture) and (it.credits or 0) > row.open.total(), "CAPTURE_EXCEEDS_RESERVATION"
+    yield refund and (it.credits or 1) > row.refundable_credits, "REFUND_EXCEEDS_CAPTURE"
+    yield row and row.reserved_credits + aside > MAX_CREDITS, "INVALID_ARGUMENT"
+    yield aside and aside > account.available_credits, "INSUFFICIENT_CREDITS"
+    received = it.credits if isinstance(it, ask.GrantCredits) else sale.credits if sale and it.succeeded else 0
+    received = it.credits or row.refundable_credits if refund else received
+    yield account and account.ledger_credits + received > MAX_BALANCE, "BALANCE_OVERFLOW"
 
 
-def replay(account: Account, command: Any, parameters: object, moved: Moved) -> Figures:
-    refuse_if(parameters != parameters_of(command), "REQUEST_ID_REUSED")
-    # A token's secret is shown to the very try that made it, however often that is run.
-    is_first_try = getattr(command, "token_hash", None) in account.tokens
-    return model_figures(account, command, moved, replayed=not is_first_try)
-
-
-def leaves_account_row(command: Any) -> bool:
-    """Whether the account's own time of change is left as it was: what is bought or rotated has times of its own."""
-    failed = isinstance(command, ask.ResolvePayment) and not command.succeeded
-    return failed or isinstance(command, ask.StartPurchase | ask.RotateToken)
-
-
-def change(account: Account, row: Any, command: Any, now: datetime) -> Moved | None:
-    """Carries a command out; returns what it moved, or None if there was nothing to change."""
-    match command:
-        case ask.Settle():
-            return None
+def carry_out(account: Account, it: Any, now: datetime) -> tuple[int, int, int]:
+    """Does what a command asks for; returns the credits captured, released and refunded."""
+    if isinstance(it, ask.Settle | ask.OpenAccount) or getattr(it, "state", None) == account.state:
+        return 0, 0, 0
+    account.last_change = now
+    match it:
         case ask.ChangeAccountState():
-            same, account.state = account.state is command.state, command.state
-            return None if same else NOTHING
-        case ask.Reserve() | ask.Charge():
-            return make_reservation(account, command, now)
-        case ask.Capture() | ask.Release() | ask.Extend() | ask.Refund():
-            return change_reservation(account, row, command, now)
+            account.state = it.state
         case ask.GrantCredits():
-            refuse_if(command.expire_time is not None and command.expire_time <= now, "INVALID_ARGUMENT")
-            terms = command.grant_id, command.kind, command.priority, command.credits, command.expire_time
-            add_grant(account, Grant(*terms, create_time=now))
+            account.add(it.grant_id, it.kind, it.credits, it.expire_time, now, priority=it.priority)
         case ask.RotateToken():
-            end = now + command.overlap
-            account.tokens = {token: min(end, until or end) for token, until in account.tokens.items()}
-            account.tokens[command.token_hash] = None
+            end = now + it.overlap
+            account.tokens = {key: min(end, till or end) for key, till in account.tokens.items()} | {
+                it.token_hash: None
+            }
         case ask.StartPurchase():
-            refuse_unless_on_sale(account, command.pack)
-            account.purchases[command.purchase_id] = Purchase(command.pack, now)
+            price, rate = it.pack.price_minor_units, Decimal(it.pack.commission_basis_points) / 10_000
+            cut = int((price * rate).quantize(Decimal(1), ROUND_HALF_UP))
+            terms = {"credits": it.pack.credits, "validity": it.pack.validity, "create_time": now, "pay_time": None}
+            money = {"commission_minor_units": cut, "provider_share_minor_units": price - cut}
+            account.purchases[it.purchase_id] = SimpleNamespace(state="PENDING", **terms, **money)
         case ask.ResolvePayment():
-            refuse_if(row.state is not Sale.PENDING, f"PURCHASE_{row.state}")
-            if command.succeeded:
-                expire_time = None if row.pack.validity is None else now + row.pack.validity
-                terms = grant_id_for(command.purchase_id), GrantKind.PAID, DEFAULT_PRIORITY, row.credits, expire_time
-                add_grant(account, Grant(*terms, create_time=now))
-            row.state, row.pay_time = (Sale.PAID, now) if command.succeeded else (Sale.FAILED, None)
-    return NOTHING
-
-
-def make_reservation(account: Account, command: ask.Reserve | ask.Charge, now: datetime) -> Moved:
-    row = Reservation(command.provider_id, create_time=now, expire_time=now)
-    if isinstance(command, ask.Reserve):
-        row.expire_time = now + (command.ttl or command.default_ttl)
-        refuse_if(row.expire_time > now + command.max_ttl, "INVALID_ARGUMENT")
-    refuse_if_suspended(account, command)
-    account.set_aside(row, command.credits)
-    account.reservations[command.reservation_id] = row
-    if isinstance(command, ask.Reserve):
-        return NOTHING
-    return capture(account, row, command.credits, State.CAPTURED, now)
-
-
-def change_reservation(account: Account, row: Reservation, command: Any, now: datetime) -> Moved:
-    if isinstance(command, ask.Refund):
-        amount = row.refundable_credits if command.credits is None else command.credits
-        account.refund(row, amount)
-        return 0, 0, amount
-    if isinstance(command, ask.Extend):
-        refuse_if(command.ttl is not None and command.ttl > command.max_ttl, "INVALID_ARGUMENT")
-        if command.additional_credits:
-            refuse_if_suspended(account, command)
-    refuse_if(row.state is not State.ACTIVE, f"RESERVATION_{row.state}")
-    match command:
-        case ask.Capture():
-            amount = row.open_credits if command.credits is None else command.credits
-            return capture(account, row, amount, State.ACTIVE if command.keep_open else State.CAPTURED, now)
-        case ask.Extend():
-            refuse_if(row.reserved_credits + command.additional_credits > MAX_CREDITS, "INVALID_ARGUMENT")
-            account.set_aside(row, command.additional_credits)
-            row.expire_time = row.expire_time if command.ttl is None else now + command.ttl
-            return NOTHING
+            sale = account.purchases[it.purchase_id]
+            sale.state, sale.pay_time = ("PAID", now) if it.succeeded else ("FAILED", None)
+            if it.succeeded:
+                end = sale.validity and now + sale.validity
+                account.add(grant_id_for(it.purchase_id), "PAID", sale.credits, end, now)
         case _:
-            return capture(account, row, 0, State.RELEASED, now)
+            return move(account, it, now)
+    return 0, 0, 0
 
 
-def refuse_unless_on_sale(account: Account, pack: ask.PackTerms) -> None:
-    refuse_if_suspended(account, pack)
-    refuse_if(pack.service != account.service, "PACK_OF_OTHER_SERVICE")
-    refuse_if(pack.service_retired, "SERVICE_RETIRED")
-    refuse_if(pack.archived, "PACK_ARCHIVED")
-
-
-def refuse_if_suspended(account: Account, terms: Any) -> None:
-    refuse_if(terms.provider_suspended, "PROVIDER_SUSPENDED")
-    refuse_if(account.state is AccountState.SUSPENDED, "ACCOUNT_SUSPENDED")
-
-
-def capture(account: Account, row: Reservation, amount: int, final_state: State, now: datetime) -> Moved:
-    account.capture(row, amount)
-    return amount, 0 if final_state is State.ACTIVE else row.resolve(final_state, now), 0
-
-
-def add_grant(account: Account, grant: Grant) -> None:
-    account.receive(EntryKind.PURCHASE if grant.kind is GrantKind.PAID else EntryKind(grant.kind), grant.credits)
-    account.grants[grant.grant_id] = grant
+def move(account: Account, it: Any, now: datetime) -> tuple[int, int, int]:
+    row = account.reservations.setdefault(it.reservation_id, Reservation(it.provider_id, now, now))
+    account.set_aside(row, credits_to_set_aside(it))
+    if isinstance(it, ask.Reserve | ask.Extend):
+        row.expire_time = row.expire_time if ttl_of(it) is None else now + ttl_of(it)
+        return 0, 0, 0
+    if isinstance(it, ask.Refund):
+        amount = it.credits or row.refundable_credits
+        row.refunded += split(amount, [(key, row.captured[key] - row.refunded[key]) for key in reversed(row.reserved)])
+        return 0, 0, amount
+    amount = 0 if isinstance(it, ask.Release) else row.open.total() if it.credits is None else it.credits
+    row.captured += split(amount, row.open.items())
+    if not getattr(it, "keep_open", False):
+        row.state, row.resolve_time = "RELEASED" if isinstance(it, ask.Release) else "CAPTURED", now
+    return amount, row.released_credits, 0

@@ -210,11 +210,13 @@ def test_a_rotation_writes_the_tokens_that_stop_the_one_that_starts_and_its_reco
     it.book.account_tokens["old"] = old
     it.now = LATER
     command = RotateToken(new_id(), ACCOUNT, "cus_c", HOUR, "new")
+    account = replace(it.account, update_time=LATER)
     result = it.result(command)
     tokens = (replace(old, expire_time=LATER + HOUR), AccountToken("new", ACCOUNT, LATER, None))
-    assert result == TokenResult(it.account, tokens)
+    assert result == TokenResult(account, tokens)
     assert it.written == [
         Changes(
+            account=account,
             account_tokens=tokens,
             operations=(Operation(ACCOUNT, command.operation_id, "RotateAccountToken", command.fingerprint, LATER),),
         )
@@ -268,7 +270,8 @@ class TestPurchases:
             create_time=START,
             pay_time=None,
         )
-        assert it.written == [Changes(purchases=(purchase,))]
+        assert it.written == [Changes(account=it.account, purchases=(purchase,))]
+        assert it.account.update_time == START
         assert it.result(command) == PurchaseResult(purchase, replayed=True)
         assert it.written[1:] == [Changes()]
 
@@ -326,10 +329,12 @@ class TestPurchases:
     def test_a_failed_payment_writes_the_purchase_and_the_record(self) -> None:
         it, _, purchase = started()
         it.written.clear()
+        before = it.account
         it.now = LATER
         command = ResolvePayment(new_id(), ACCOUNT, purchase.purchase_id, succeeded=False)
         failed = replace(purchase, state=PurchaseState.FAILED)
         assert it.result(command) == PurchaseResult(failed)
         operation = Operation(ACCOUNT, command.operation_id, "CompleteSandboxPayment", command.fingerprint, LATER)
-        assert it.written == [Changes(purchases=(failed,), operations=(operation,))]
+        account = replace(before, update_time=LATER)
+        assert it.written == [Changes(account=account, purchases=(failed,), operations=(operation,))]
         assert it.result(command) == PurchaseResult(failed, replayed=True)

@@ -101,6 +101,7 @@ def test_a_charge_again_gets_the_reservation_as_it_now_stands() -> None:
     again = it.do(command)
     assert again.replayed
     assert (again.reservation.refunded_credits, again.balance) == (1, Balance(7, 0))
+    assert (again.captured_credits, again.refunded_credits) == (4, 0)
     assert it.balance == Balance(7, 0)
 
 

@@ -105,6 +105,25 @@ def test_a_failed_payment_grants_nothing_and_is_final() -> None:
         pay(it, purchase.purchase_id)
 
 
+def test_a_purchase_is_not_paid_before_it_was_started_though_the_clock_steps_back() -> None:
+    it = world()
+    it.now += timedelta(days=1)
+    purchase = ask(it, start()).purchase
+    assert it.account.update_time == purchase.create_time == START + timedelta(days=1)
+    it.now = START
+    assert pay(it, purchase.purchase_id).purchase.pay_time == purchase.create_time
+
+
+def test_nothing_happens_before_a_payment_failed_though_the_clock_steps_back() -> None:
+    it = world()
+    purchase = ask(it, start()).purchase
+    it.now += timedelta(days=1)
+    pay(it, purchase.purchase_id, succeeded=False)
+    assert it.account.update_time == START + timedelta(days=1)
+    it.now = START
+    assert ask(it, start()).purchase.create_time == START + timedelta(days=1)
+
+
 def test_paying_twice_is_refused_and_a_replay_answers() -> None:
     it = world()
     purchase = ask(it, start()).purchase

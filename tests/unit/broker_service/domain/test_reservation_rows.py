@@ -312,7 +312,7 @@ class TestCharge:
         it = world(grant(10))
         command = charge(4)
         first = it.do(command)
-        assert it.do(command) == replace(first, captured_credits=0, replayed=True)
+        assert it.do(command) == replace(first, replayed=True)
         assert it.written[1:] == [Changes()]
 
 

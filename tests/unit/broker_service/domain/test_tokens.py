@@ -80,6 +80,16 @@ def test_rotating_moves_no_credits() -> None:
     assert (it.account, it.entries) == (before, [])
 
 
+def test_a_rotation_is_a_change_of_the_account_that_time_does_not_run_back_behind() -> None:
+    it = with_tokens(old=None)
+    it.now += DAY
+    result = ask(it, rotate("first"))
+    assert it.account.update_time == result.account.update_time == START + DAY
+    it.now = START
+    ask(it, rotate("second"))
+    assert it.book.account_tokens["second"].create_time == START + DAY
+
+
 def test_another_try_gets_no_secret_and_makes_no_token() -> None:
     it = with_tokens(old=None)
     command = rotate("first", DAY)
