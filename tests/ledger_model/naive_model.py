@@ -165,9 +165,7 @@ def carry_out(account: Account, it: Any, now: datetime) -> tuple[int, int, int]:
             account.add(it.grant_id, it.kind, it.credits, it.expire_time, now, priority=it.priority)
         case ask.RotateToken():
             end = now + it.overlap
-            account.tokens = {key: min(end, till or end) for key, till in account.tokens.items()} | {
-                it.token_hash: None
-            }
+            account.tokens = {key: min(end, due or end) for key, due in account.tokens.items()} | {it.token_hash: None}
         case ask.StartPurchase():
             price, rate = it.pack.price_minor_units, Decimal(it.pack.commission_basis_points) / 10_000
             cut = int((price * rate).quantize(Decimal(1), ROUND_HALF_UP))
