@@ -15,7 +15,8 @@
     │   │   └── ReservationExpiredError
     │   ├── AmountError             more than there is to take, or than a balance can hold
     │   ├── SuspendedError          the operator has stopped the account or the provider
-    │   └── PurchaseError           a pack cannot be bought, or a purchase not be paid
+    │   ├── PurchaseError           a pack cannot be bought, or a purchase not be paid or refunded
+    │   └── PayoutError             too little to pay out, or a payout resolved already
     ├── AlreadyExistsError
     │   └── RequestIdReusedError    the request_id was used with other parameters
     ├── TemporaryError              the same call may succeed later             .retry_after
@@ -198,7 +199,11 @@ class SuspendedError(PreconditionError):
 
 
 class PurchaseError(PreconditionError):
-    """The pack cannot be bought, or the purchase cannot be paid any more."""
+    """The pack cannot be bought, or the purchase not be paid or refunded."""
+
+
+class PayoutError(PreconditionError):
+    """There is too little to pay out, or the payout has been resolved already."""
 
 
 class AlreadyExistsError(IapError):

@@ -9,10 +9,13 @@ from broker_service.domain.records import (
     Account,
     AccountToken,
     Entry,
+    Event,
     Grant,
     JournalEntry,
     Operation,
+    PaymentNotice,
     Purchase,
+    PurchaseRefund,
     Reservation,
     TrialClaim,
 )
@@ -27,18 +30,21 @@ class Changes(Struct, frozen=True):
     entries: tuple[Entry, ...] = ()
     operations: tuple[Operation, ...] = ()
     purchases: tuple[Purchase, ...] = ()
+    purchase_refunds: tuple[PurchaseRefund, ...] = ()
+    payment_notices: tuple[PaymentNotice, ...] = ()
     journal_entries: tuple[JournalEntry, ...] = ()
     trial_claims: tuple[TrialClaim, ...] = ()
     account_tokens: tuple[AccountToken, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 class Book(Struct):
     """The rows of one account that a batch has loaded, as they stand after the commands decided so far.
 
     `account` is None until it is opened. `grants` are those with credits remaining, besides spent ones that commands
-    name; `reservations`, `operations` and `purchases` those that the batch's commands name, besides all reservations
-    that are overdue. `account_tokens` are by their hash. `trial_claims` are those of the customers named, and one
-    dictionary for all books of the batch: a claim is the customer's.
+    name; `reservations`, `operations`, `purchases`, `purchase_refunds` and `payment_notices` those that the batch's
+    commands name, besides all reservations that are overdue. `account_tokens` are by their hash. `trial_claims` are
+    those of the customers named, and one dictionary for all books of the batch: a claim is the customer's.
     """
 
     account_id: str
@@ -47,6 +53,8 @@ class Book(Struct):
     reservations: dict[str, Reservation] = field(default_factory=dict)
     operations: dict[str, Operation] = field(default_factory=dict)
     purchases: dict[str, Purchase] = field(default_factory=dict)
+    purchase_refunds: dict[str, PurchaseRefund] = field(default_factory=dict)
+    payment_notices: dict[str, PaymentNotice] = field(default_factory=dict)
     account_tokens: dict[str, AccountToken] = field(default_factory=dict)
     trial_claims: dict[tuple[str, str], TrialClaim] = field(default_factory=dict)
 
@@ -60,17 +68,27 @@ class Book(Struct):
             self.reservations[reservation.reservation_id] = reservation
         for operation in changes.operations:
             self.operations[operation.operation_id] = operation
-        for purchase in changes.purchases:
-            self.purchases[purchase.purchase_id] = purchase
-        for token in changes.account_tokens:
-            self.account_tokens[token.token_hash] = token
-        for claim in changes.trial_claims:
-            self.trial_claims[claim.customer_id, claim.service] = claim
+        self._take_sales(changes)
+        self._take_claims(changes)
         self.check()
         for reservation in changes.reservations:
             check_reservation(reservation)
         for journal_entry in changes.journal_entries:
             check_journal_entry(journal_entry)
+
+    def _take_sales(self, changes: Changes) -> None:
+        for purchase in changes.purchases:
+            self.purchases[purchase.purchase_id] = purchase
+        for refund in changes.purchase_refunds:
+            self.purchase_refunds[refund.refund_id] = refund
+        for notice in changes.payment_notices:
+            self.payment_notices[notice.notice_id] = notice
+
+    def _take_claims(self, changes: Changes) -> None:
+        for token in changes.account_tokens:
+            self.account_tokens[token.token_hash] = token
+        for claim in changes.trial_claims:
+            self.trial_claims[claim.customer_id, claim.service] = claim
 
     def check(self) -> None:
         """Raises InvariantError unless the account's credits are those of its grants, and none is negative."""

@@ -96,6 +96,20 @@ class KeyNotFound(NotFound):
     template = "no such key: {key_id}"
 
 
+class PayoutNotFound(NotFound):
+    """No such payout."""
+
+    reason, resource, key = "PAYOUT_NOT_FOUND", "payout", "payout_id"
+    template = "no such payout: {payout_id}"
+
+
+class WebhookNotFound(NotFound):
+    """No such webhook, or another's."""
+
+    reason, resource, key = "WEBHOOK_NOT_FOUND", "webhook", "webhook_id"
+    template = "no such webhook: {webhook_id}"
+
+
 class AlreadyExists(Refusal):
     """What the command would make exists already, made by something else."""
 
@@ -192,6 +206,48 @@ class PurchaseFailed(WrongState):
     template = "the payment of purchase {purchase_id} failed already; start another purchase"
 
 
+class CurrencyNotSupported(WrongState):
+    """No payment gateway here takes the pack's currency."""
+
+    reason = "CURRENCY_NOT_SUPPORTED"
+    template = "payments in {currency} are not possible here"
+
+
+class CheckoutExpired(WrongState):
+    """The time to pay the purchase ran out."""
+
+    reason = "CHECKOUT_EXPIRED"
+    template = "the checkout of purchase {purchase_id} expired at {expire_time}; start another purchase"
+
+
+class PurchaseNotPaid(WrongState):
+    """The purchase was never paid."""
+
+    reason = "PURCHASE_NOT_PAID"
+    template = "purchase {purchase_id} was never paid"
+
+
+class PurchaseOfOtherGateway(WrongState):
+    """The purchase is paid through another gateway than the sandbox."""
+
+    reason = "PURCHASE_OF_OTHER_GATEWAY"
+    template = "purchase {purchase_id} is paid through {gateway}"
+
+
+class PaymentMethodMissing(WrongState):
+    """The customer has not paid for the account yet, so there is no payment method to use again."""
+
+    reason = "PAYMENT_METHOD_MISSING"
+    template = "there is no payment method for account {account_id} yet; buy a pack first"
+
+
+class PayoutResolved(WrongState):
+    """The payout was marked paid or failed already."""
+
+    reason = "PAYOUT_RESOLVED"
+    template = "payout {payout_id} is {state} already"
+
+
 class WrongAmount(Refusal):
     """More than there is."""
 
@@ -217,6 +273,20 @@ class BalanceOverflow(WrongAmount):
 
     reason = "BALANCE_OVERFLOW"
     template = "account {account_id} cannot hold that many credits"
+
+
+class NothingToRefund(WrongAmount):
+    """None of the purchase's credits are left, or what is left is worth less than a minor unit."""
+
+    reason = "NOTHING_TO_REFUND"
+    template = "nothing of purchase {purchase_id} is left to be refunded"
+
+
+class PayoutBelowMinimum(WrongAmount):
+    """What is payable is less than the least payout, or nothing. Amounts in minor units."""
+
+    reason = "PAYOUT_BELOW_MINIMUM"
+    template = "{payable} minor units of {currency} are payable to {provider_id}, the least payout is {minimum}"
 
 
 class InsufficientCredits(Refusal):

@@ -1,6 +1,6 @@
 """Buying packs: a purchase is started, then paid or failed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,9 +30,11 @@ from broker_service.domain.records import (
     EntryKind,
     GrantKind,
     JournalEntry,
+    JournalKind,
     Operation,
     Posting,
     Purchase,
+    PurchaseOrigin,
     PurchaseState,
 )
 
@@ -59,8 +61,10 @@ def sale_of(purchase: Purchase) -> JournalEntry:
     currency = purchase.currency
     return JournalEntry(
         journal_entry_id=f"sale:{purchase.purchase_id}",
-        kind="SALE",
+        kind=JournalKind.SALE,
+        provider_id=purchase.provider_id,
         purchase_id=purchase.purchase_id,
+        payout_id=None,
         time=purchase.pay_time,
         postings=(
             Posting(GATEWAY_CLEARING, currency, purchase.price_minor_units),
@@ -98,6 +102,12 @@ def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> 
         fingerprint=command.fingerprint,
         create_time=now,
         pay_time=None,
+        origin=PurchaseOrigin.CUSTOMER,
+        gateway="sandbox",
+        gateway_reference="",
+        checkout_url="",
+        return_url=command.return_url,
+        checkout_expire_time=now + timedelta(hours=24),
     )
     account = replace(account, update_time=now)
     return Changes(account=account, purchases=(purchase,)), PurchaseResult(purchase)
@@ -118,7 +128,7 @@ def decide_resolve_payment(book: Book, command: ResolvePayment, now: datetime) -
             raise PurchasePaid(purchase_id=purchase.purchase_id)
         case PurchaseState.FAILED:
             raise PurchaseFailed(purchase_id=purchase.purchase_id)
-        case PurchaseState.PENDING:
+        case _:
             pass
     operation = Operation(account.account_id, command.operation_id, "CompleteSandboxPayment", command.fingerprint, now)
     if not command.succeeded:

@@ -67,6 +67,16 @@ class PurchaseState(StrEnum):
     PENDING = "PENDING"
     PAID = "PAID"
     FAILED = "FAILED"
+    REFUNDED = "REFUNDED"
+    PARTIALLY_REFUNDED = "PARTIALLY_REFUNDED"
+    CHARGED_BACK = "CHARGED_BACK"
+
+
+class PurchaseOrigin(StrEnum):
+    """Who started a purchase."""
+
+    CUSTOMER = "CUSTOMER"
+    AUTO_TOP_UP = "AUTO_TOP_UP"
 
 
 class Balance(Struct, frozen=True):
@@ -85,6 +95,7 @@ class Account(Struct, frozen=True):
     """One customer's credits for one service.
 
     `update_time` is the instant of its last change; `state_reason` is why the operator has put it into its state.
+    Below `low_balance_credits` its customer is told; 0 is never.
     """
 
     account_id: str
@@ -98,6 +109,7 @@ class Account(Struct, frozen=True):
     create_time: datetime
     update_time: datetime
     state_reason: str = ""
+    low_balance_credits: int = 0
 
     @property
     def balance(self) -> Balance:
@@ -210,7 +222,11 @@ class Operation(Struct, frozen=True):
 
 
 class Purchase(Struct, frozen=True):
-    """The sale of one pack to one account; the terms are the pack's and the rate's when it was started."""
+    """The sale of one pack to one account; the terms are the pack's and the rate's when it was started.
+
+    `gateway_reference` is how the gateway names its payment, "" until the gateway has said so. What was refunded,
+    chargebacks included, counts up to the credits, the price and the commission.
+    """
 
     account_id: str
     purchase_id: str
@@ -227,11 +243,109 @@ class Purchase(Struct, frozen=True):
     fingerprint: str
     create_time: datetime
     pay_time: datetime | None
+    origin: PurchaseOrigin
+    gateway: str
+    gateway_reference: str
+    checkout_url: str
+    return_url: str
+    checkout_expire_time: datetime
+    refunded_credits: int = 0
+    refunded_minor_units: int = 0
+    refunded_commission_minor_units: int = 0
 
     @property
     def provider_share_minor_units(self) -> int:
         """What the broker owes the provider for it."""
         return self.price_minor_units - self.commission_minor_units
+
+
+class PurchaseRefundKind(StrEnum):
+    """Why money of a purchase goes back."""
+
+    REFUND = "REFUND"
+    CHARGEBACK = "CHARGEBACK"
+
+
+class PurchaseRefundState(StrEnum):
+    """How far the money has come on its way back."""
+
+    REQUESTED = "REQUESTED"
+    PAID = "PAID"
+    FAILED = "FAILED"
+
+
+class PurchaseRefund(Struct, frozen=True):
+    """One return of money for a purchase, with the credits taken back for it.
+
+    A refund is REQUESTED until the gateway has paid the customer back; a chargeback is PAID from the start.
+    """
+
+    account_id: str
+    refund_id: str
+    purchase_id: str
+    kind: PurchaseRefundKind
+    state: PurchaseRefundState
+    credits: int
+    currency: str
+    amount_minor_units: int
+    commission_minor_units: int
+    reason: str
+    fingerprint: str
+    gateway_reference: str
+    create_time: datetime
+    resolve_time: datetime | None
+
+
+class PaymentNoticeKind(StrEnum):
+    """What a payment gateway tells."""
+
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REFUND_SUCCEEDED = "REFUND_SUCCEEDED"
+    REFUND_FAILED = "REFUND_FAILED"
+    CHARGED_BACK = "CHARGED_BACK"
+
+
+class PaymentNoticeOutcome(StrEnum):
+    """What came of a payment notice."""
+
+    APPLIED = "APPLIED"
+    IGNORED = "IGNORED"
+    UNKNOWN_PURCHASE = "UNKNOWN_PURCHASE"
+    WRONG_AMOUNT = "WRONG_AMOUNT"
+
+
+class PaymentNotice(Struct, frozen=True):
+    """What a gateway has told, and what came of it.
+
+    `notice_id` follows from the gateway and its own id of the notice. `account_id` is "" where the purchase is unknown;
+    currency and amount are None where it names none.
+    """
+
+    account_id: str
+    notice_id: str
+    gateway: str
+    gateway_event_id: str
+    kind: PaymentNoticeKind
+    purchase_id: str
+    currency: str | None
+    amount_minor_units: int | None
+    outcome: PaymentNoticeOutcome
+    detail: str
+    times_received: int
+    receive_time: datetime
+
+
+class JournalKind(StrEnum):
+    """What moves money."""
+
+    SALE = "SALE"
+    REFUND = "REFUND"
+    REFUND_PAID = "REFUND_PAID"
+    CHARGEBACK = "CHARGEBACK"
+    PAYOUT = "PAYOUT"
+    PAYOUT_PAID = "PAYOUT_PAID"
+    PAYOUT_FAILED = "PAYOUT_FAILED"
 
 
 class Posting(Struct, frozen=True):
@@ -243,11 +357,16 @@ class Posting(Struct, frozen=True):
 
 
 class JournalEntry(Struct, frozen=True):
-    """One movement of money in double entry; the postings sum to zero in each currency."""
+    """One movement of money in double entry; the postings sum to zero in each currency.
+
+    It belongs to a purchase or to a payout, and to the provider of either.
+    """
 
     journal_entry_id: str
-    kind: str
-    purchase_id: str
+    kind: JournalKind
+    provider_id: str
+    purchase_id: str | None
+    payout_id: str | None
     time: datetime
     postings: tuple[Posting, ...]
 
@@ -268,3 +387,29 @@ class AccountToken(Struct, frozen=True):
     account_id: str
     create_time: datetime
     expire_time: datetime | None
+
+
+class EventType(StrEnum):
+    """What can happen that others want to hear of."""
+
+    PURCHASE_PAID = "purchase.paid"
+    PURCHASE_REFUNDED = "purchase.refunded"
+    BALANCE_LOW = "balance.low"
+    RESERVATION_EXPIRED = "reservation.expired"
+    PAYOUT_CREATED = "payout.created"
+    ACCOUNT_SUSPENDED = "account.suspended"
+
+
+class Event(Struct, frozen=True):
+    """One thing that happened, for those it concerns; `data` is what there is to know of it, by type.
+
+    Its id follows from its cause, so that it is written once. A payout has neither customer nor account ("").
+    """
+
+    event_id: str
+    type: EventType
+    provider_id: str
+    customer_id: str
+    account_id: str
+    data: Mapping[str, str | int]
+    time: datetime

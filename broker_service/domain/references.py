@@ -36,6 +36,8 @@ class References(Struct):
     refunds: set[str] = field(default_factory=set)
     operations: set[str] = field(default_factory=set)
     purchases: set[str] = field(default_factory=set)
+    purchase_refunds: set[str] = field(default_factory=set)
+    payment_notices: set[str] = field(default_factory=set)
     token_accounts: set[str] = field(default_factory=set)
     trial_claims: set[tuple[str, str]] = field(default_factory=set)
 

@@ -8,23 +8,14 @@ event loop.
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
 from typing import Any, Protocol
 
 from msgspec import Struct, field
 
 from broker_service.domain.book import Book, Changes, latest_time
 from broker_service.domain.decide import Verdict
-from broker_service.domain.records import (
-    Account,
-    AccountToken,
-    Entry,
-    Grant,
-    JournalEntry,
-    Operation,
-    Purchase,
-    Reservation,
-    TrialClaim,
-)
+from broker_service.domain.records import JournalEntry, TrialClaim
 from broker_service.domain.references import References
 from broker_service.storage import ledger_statements as statements
 from broker_service.storage.errors import StorageConflictError
@@ -32,8 +23,11 @@ from broker_service.storage.ledger_rows import (
     ACCOUNT_TOKENS,
     ACCOUNTS,
     ENTRIES,
+    EVENTS,
     GRANTS,
     OPERATIONS,
+    PAYMENT_NOTICES,
+    PURCHASE_REFUNDS,
     PURCHASES,
     RESERVATIONS,
     TRIAL_CLAIMS,
@@ -66,14 +60,94 @@ class LedgerLane(Protocol):
         ...
 
 
+class _Kept(Struct, frozen=True):
+    """A kind of row that books hold and changes bring new versions of, both under `name`.
+
+    `key` is the field that names a row; without `update` rows are only ever added.
+    """
+
+    name: str
+    key: Callable[[Any], str]
+    rows: RecordRows[Any]
+    insert: Insert
+    update: Update | None = None
+
+
+class _Added(Struct, frozen=True):
+    """A kind of row that is only ever added, and that no book holds."""
+
+    name: str
+    rows: RecordRows[Any]
+    insert: Insert
+
+
+_GRANTS = _Kept("grants", attrgetter("grant_id"), GRANTS, statements.INSERT_GRANTS, statements.UPDATE_GRANTS)
+_RESERVATIONS = _Kept(
+    "reservations",
+    attrgetter("reservation_id"),
+    RESERVATIONS,
+    statements.INSERT_RESERVATIONS,
+    statements.UPDATE_RESERVATIONS,
+)
+_OPERATIONS = _Kept("operations", attrgetter("operation_id"), OPERATIONS, statements.INSERT_OPERATIONS)
+_PURCHASES = _Kept(
+    "purchases", attrgetter("purchase_id"), PURCHASES, statements.INSERT_PURCHASES, statements.UPDATE_PURCHASES
+)
+_PURCHASE_REFUNDS = _Kept(
+    "purchase_refunds",
+    attrgetter("refund_id"),
+    PURCHASE_REFUNDS,
+    statements.INSERT_PURCHASE_REFUNDS,
+    statements.UPDATE_PURCHASE_REFUNDS,
+)
+_PAYMENT_NOTICES = _Kept(
+    "payment_notices",
+    attrgetter("notice_id"),
+    PAYMENT_NOTICES,
+    statements.INSERT_PAYMENT_NOTICES,
+    statements.UPDATE_PAYMENT_NOTICES,
+)
+_ACCOUNT_TOKENS = _Kept(
+    "account_tokens",
+    attrgetter("token_hash"),
+    ACCOUNT_TOKENS,
+    statements.INSERT_ACCOUNT_TOKENS,
+    statements.UPDATE_ACCOUNT_TOKENS,
+)
+
+# In the order of writing.
+_KEPT = (
+    _GRANTS,
+    _RESERVATIONS,
+    _OPERATIONS,
+    _PURCHASES,
+    _PURCHASE_REFUNDS,
+    _PAYMENT_NOTICES,
+    _ACCOUNT_TOKENS,
+)
+_ADDED = (
+    _Added("entries", ENTRIES, statements.INSERT_ENTRIES),
+    _Added("trial_claims", TRIAL_CLAIMS, statements.INSERT_TRIAL_CLAIMS),
+    _Added("events", EVENTS, statements.INSERT_EVENTS),
+)
+_LOADED_BY = {
+    statements.OVERDUE_RESERVATIONS: _RESERVATIONS,
+    statements.NAMED_RESERVATIONS: _RESERVATIONS,
+    statements.UNSPENT_GRANTS: _GRANTS,
+    statements.NAMED_GRANTS: _GRANTS,
+    statements.NAMED_OPERATIONS: _OPERATIONS,
+    statements.NAMED_PURCHASES: _PURCHASES,
+    statements.NAMED_PURCHASE_REFUNDS: _PURCHASE_REFUNDS,
+    statements.NAMED_PAYMENT_NOTICES: _PAYMENT_NOTICES,
+    statements.TOKENS_OF_ACCOUNTS: _ACCOUNT_TOKENS,
+}
+
+
 class _Loaded(Struct):
     """Keys of the rows a batch has loaded, so that others are inserted and these updated."""
 
     accounts: set[str] = field(default_factory=set)
-    grants: set[str] = field(default_factory=set)
-    reservations: set[str] = field(default_factory=set)
-    purchases: set[str] = field(default_factory=set)
-    account_tokens: set[str] = field(default_factory=set)
+    kept: dict[str, set[str]] = field(default_factory=lambda: {kind.name: set() for kind in _KEPT})
 
 
 def commit_steps(references: References, now: Now, decide: Decide) -> Steps:
@@ -90,11 +164,12 @@ def commit_steps(references: References, now: Now, decide: Decide) -> Steps:
     instant = latest_time(list(books.values()), now())
     steps = _loads(references, account_ids, instant)
     for step, rows in zip(steps, (yield steps), strict=True):
-        _TAKE[step.load](rows, books, loaded)
+        _take(step, rows, books, loaded)
     spent_grants = references.grants | _grants_of(references.refunds, books)
     if spent_grants:
-        (rows,) = yield (LoadStep(statements.NAMED_GRANTS, (account_ids, list(spent_grants))),)
-        _take_grants(rows, books, loaded)
+        step = LoadStep(statements.NAMED_GRANTS, (account_ids, list(spent_grants)))
+        (rows,) = yield (step,)
+        _take(step, rows, books, loaded)
     _expect_locked(books.values())
     verdict = decide(books, instant)
     writes = tuple(_writes(verdict.changes, loaded))
@@ -120,6 +195,8 @@ def _loads(references: References, account_ids: Sequence[str], instant: datetime
         (statements.NAMED_RESERVATIONS, references.reservations),
         (statements.NAMED_OPERATIONS, references.operations),
         (statements.NAMED_PURCHASES, references.purchases),
+        (statements.NAMED_PURCHASE_REFUNDS, references.purchase_refunds),
+        (statements.NAMED_PAYMENT_NOTICES, references.payment_notices),
         (statements.TOKENS_OF_ACCOUNTS, references.token_accounts),
     ):
         if named:
@@ -130,57 +207,26 @@ def _loads(references: References, account_ids: Sequence[str], instant: datetime
     return tuple(steps)
 
 
-def _take_reservations(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
+def _take(step: LoadStep, rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
+    """Puts loaded rows into the books."""
+    if step.load is statements.CLAIMS_OF_CUSTOMERS:
+        _take_claims(rows, books)
+        return
+    kind = _LOADED_BY[step.load]
+    keys = loaded.kept[kind.name]
     for row in rows:
-        reservation = RESERVATIONS.record_of(row)
-        books[reservation.account_id].reservations[reservation.reservation_id] = reservation
-        loaded.reservations.add(reservation.reservation_id)
+        record = kind.rows.record_of(row)
+        key = kind.key(record)
+        getattr(books[record.account_id], kind.name)[key] = record
+        keys.add(key)
 
 
-def _take_grants(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
-    for row in rows:
-        grant = GRANTS.record_of(row)
-        books[grant.account_id].grants[grant.grant_id] = grant
-        loaded.grants.add(grant.grant_id)
-
-
-def _take_operations(rows: Iterable[PlainRow], books: dict[str, Book], _loaded: _Loaded) -> None:
-    for row in rows:
-        operation = OPERATIONS.record_of(row)
-        books[operation.account_id].operations[operation.operation_id] = operation
-
-
-def _take_purchases(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
-    for row in rows:
-        purchase = PURCHASES.record_of(row)
-        books[purchase.account_id].purchases[purchase.purchase_id] = purchase
-        loaded.purchases.add(purchase.purchase_id)
-
-
-def _take_tokens(rows: Iterable[PlainRow], books: dict[str, Book], loaded: _Loaded) -> None:
-    for row in rows:
-        token = ACCOUNT_TOKENS.record_of(row)
-        books[token.account_id].account_tokens[token.token_hash] = token
-        loaded.account_tokens.add(token.token_hash)
-
-
-def _take_claims(rows: Iterable[PlainRow], books: dict[str, Book], _loaded: _Loaded) -> None:
+def _take_claims(rows: Iterable[PlainRow], books: dict[str, Book]) -> None:
     # One dictionary for all books.
     claims = next(iter(books.values())).trial_claims
     for row in rows:
         claim = TRIAL_CLAIMS.record_of(row)
         claims[claim.customer_id, claim.service] = claim
-
-
-_TAKE = {
-    statements.OVERDUE_RESERVATIONS: _take_reservations,
-    statements.NAMED_RESERVATIONS: _take_reservations,
-    statements.UNSPENT_GRANTS: _take_grants,
-    statements.NAMED_OPERATIONS: _take_operations,
-    statements.NAMED_PURCHASES: _take_purchases,
-    statements.TOKENS_OF_ACCOUNTS: _take_tokens,
-    statements.CLAIMS_OF_CUSTOMERS: _take_claims,
-}
 
 
 def _grants_of(reservation_ids: set[str], books: dict[str, Book]) -> set[str]:
@@ -195,64 +241,30 @@ def _grants_of(reservation_ids: set[str], books: dict[str, Book]) -> set[str]:
     }
 
 
-def _writes(changes: Iterable[Changes], loaded: _Loaded) -> Iterator[WriteStep]:
+def _writes(changes: Sequence[Changes], loaded: _Loaded) -> Iterator[WriteStep]:
     """Returns what writes the last version of each row: new ones are inserted, loaded ones updated."""
-    accounts: dict[str, Account] = {}
-    grants: dict[str, Grant] = {}
-    reservations: dict[str, Reservation] = {}
-    purchases: dict[str, Purchase] = {}
-    tokens: dict[str, AccountToken] = {}
-    entries: list[Entry] = []
-    operations: list[Operation] = []
-    claims: list[TrialClaim] = []
-    journal: list[JournalEntry] = []
-    for change in changes:
-        if change.account is not None:
-            accounts[change.account.account_id] = change.account
-        for grant in change.grants:
-            grants[grant.grant_id] = grant
-        for reservation in change.reservations:
-            reservations[reservation.reservation_id] = reservation
-        for purchase in change.purchases:
-            purchases[purchase.purchase_id] = purchase
-        for token in change.account_tokens:
-            tokens[token.token_hash] = token
-        entries += change.entries
-        operations += change.operations
-        claims += change.trial_claims
-        journal += change.journal_entries
+    accounts = {change.account.account_id: change.account for change in changes if change.account is not None}
     yield from _put(ACCOUNTS, accounts, loaded.accounts, statements.INSERT_ACCOUNTS, statements.UPDATE_ACCOUNTS)
-    yield from _put(GRANTS, grants, loaded.grants, statements.INSERT_GRANTS, statements.UPDATE_GRANTS)
-    yield from _put(
-        RESERVATIONS,
-        reservations,
-        loaded.reservations,
-        statements.INSERT_RESERVATIONS,
-        statements.UPDATE_RESERVATIONS,
-    )
-    yield from _add(ENTRIES, entries, statements.INSERT_ENTRIES)
-    yield from _add(OPERATIONS, operations, statements.INSERT_OPERATIONS)
-    yield from _put(PURCHASES, purchases, loaded.purchases, statements.INSERT_PURCHASES, statements.UPDATE_PURCHASES)
-    yield from _put(
-        ACCOUNT_TOKENS,
-        tokens,
-        loaded.account_tokens,
-        statements.INSERT_ACCOUNT_TOKENS,
-        statements.UPDATE_ACCOUNT_TOKENS,
-    )
-    yield from _add(TRIAL_CLAIMS, claims, statements.INSERT_TRIAL_CLAIMS)
-    yield from _add_journal(journal)
+    for kind in _KEPT:
+        records = {kind.key(record): record for change in changes for record in getattr(change, kind.name)}
+        yield from _put(kind.rows, records, loaded.kept[kind.name], kind.insert, kind.update)
+    for added in _ADDED:
+        new = [added.rows.row_of(record) for change in changes for record in getattr(change, added.name)]
+        if new:
+            yield WriteStep(added.insert, new)
+    yield from _add_journal([journal_entry for change in changes for journal_entry in change.journal_entries])
 
 
 def _put(
-    rows: RecordRows[Any], records: dict[str, Any], loaded: set[str], insert: Insert, update: Update
+    rows: RecordRows[Any], records: dict[str, Any], loaded: set[str], insert: Insert, update: Update | None
 ) -> Iterator[WriteStep]:
     if not records:
         return
-    new = [rows.row_of(record) for key, record in records.items() if key not in loaded]
+    # What cannot change is never written twice: a row that is there already is a conflict.
+    new = [rows.row_of(record) for key, record in records.items() if update is None or key not in loaded]
     if new:
         yield WriteStep(insert, new)
-    if len(new) < len(records):
+    if update is not None and len(new) < len(records):
         change_of = _picker(rows, update)
         yield WriteStep(update, [change_of(record) for key, record in records.items() if key in loaded])
 
@@ -262,18 +274,22 @@ def _picker(rows: RecordRows[Any], update: Update) -> Callable[[Any], list[Any]]
     return rows.picker(update.columns)
 
 
-def _add(rows: RecordRows[Any], records: Iterable[Any], insert: Insert) -> Iterator[WriteStep]:
-    new = [rows.row_of(record) for record in records]
-    if new:
-        yield WriteStep(insert, new)
-
-
 def _add_journal(journal: Sequence[JournalEntry]) -> Iterator[WriteStep]:
     if not journal:
         return
     yield WriteStep(
         statements.INSERT_JOURNAL_ENTRIES,
-        [[entry.journal_entry_id, entry.kind, entry.purchase_id, to_microseconds(entry.time)] for entry in journal],
+        [
+            [
+                entry.journal_entry_id,
+                entry.kind,
+                entry.provider_id,
+                entry.purchase_id,
+                entry.payout_id,
+                to_microseconds(entry.time),
+            ]
+            for entry in journal
+        ],
     )
     yield WriteStep(
         statements.INSERT_JOURNAL_POSTINGS,

@@ -20,9 +20,12 @@ from broker_service.domain.records import (
     AccountToken,
     Allocation,
     Entry,
+    Event,
     Grant,
     Operation,
+    PaymentNotice,
     Purchase,
+    PurchaseRefund,
     Reservation,
     TrialClaim,
 )
@@ -37,6 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ALLOCATIONS = msgspec.json.Decoder(tuple[Allocation, ...])
 _METADATA = msgspec.json.Decoder(dict[str, str])
+_EVENT_DATA = msgspec.json.Decoder(dict[str, str | int])
 _JSON = msgspec.json.Encoder()
 
 
@@ -167,5 +171,8 @@ RESERVATIONS = RecordRows(
 ENTRIES = RecordRows(tables.entries, Entry)
 OPERATIONS = RecordRows(tables.operations, Operation)
 PURCHASES = RecordRows(tables.purchases, Purchase)
+PURCHASE_REFUNDS = RecordRows(tables.purchase_refunds, PurchaseRefund)
+PAYMENT_NOTICES = RecordRows(tables.payment_notices, PaymentNotice)
+EVENTS = RecordRows(tables.events, Event, converted={"data": (_json_text, _EVENT_DATA.decode)})
 ACCOUNT_TOKENS = RecordRows(tables.account_tokens, AccountToken)
 TRIAL_CLAIMS = RecordRows(tables.trial_claims, TrialClaim)

@@ -16,8 +16,11 @@ from broker_service.storage.ledger_rows import (
     ACCOUNT_TOKENS,
     ACCOUNTS,
     ENTRIES,
+    EVENTS,
     GRANTS,
     OPERATIONS,
+    PAYMENT_NOTICES,
+    PURCHASE_REFUNDS,
     PURCHASES,
     RESERVATIONS,
     TRIAL_CLAIMS,
@@ -102,6 +105,8 @@ OVERDUE_RESERVATIONS = Load(RESERVATIONS, ("account_id",), condition=_ACTIVE, du
 NAMED_RESERVATIONS = Load(RESERVATIONS, ("reservation_id",))
 NAMED_OPERATIONS = Load(OPERATIONS, ("operation_id",))
 NAMED_PURCHASES = Load(PURCHASES, ("purchase_id",))
+NAMED_PURCHASE_REFUNDS = Load(PURCHASE_REFUNDS, ("refund_id",))
+NAMED_PAYMENT_NOTICES = Load(PAYMENT_NOTICES, ("notice_id",))
 TOKENS_OF_ACCOUNTS = Load(ACCOUNT_TOKENS, ("account_id",))
 CLAIMS_OF_CUSTOMERS = Load(TRIAL_CLAIMS, ("customer_id", "service"))
 
@@ -111,9 +116,14 @@ INSERT_RESERVATIONS = Insert(tables.reservations, RESERVATIONS.columns)
 INSERT_ENTRIES = Insert(tables.entries, ENTRIES.columns)
 INSERT_OPERATIONS = Insert(tables.operations, OPERATIONS.columns)
 INSERT_PURCHASES = Insert(tables.purchases, PURCHASES.columns)
+INSERT_PURCHASE_REFUNDS = Insert(tables.purchase_refunds, PURCHASE_REFUNDS.columns)
+INSERT_PAYMENT_NOTICES = Insert(tables.payment_notices, PAYMENT_NOTICES.columns)
+INSERT_EVENTS = Insert(tables.events, EVENTS.columns)
 INSERT_TRIAL_CLAIMS = Insert(tables.trial_claims, TRIAL_CLAIMS.columns)
 INSERT_ACCOUNT_TOKENS = Insert(tables.account_tokens, ACCOUNT_TOKENS.columns)
-INSERT_JOURNAL_ENTRIES = Insert(tables.journal_entries, ("journal_entry_id", "kind", "purchase_id", "time"))
+INSERT_JOURNAL_ENTRIES = Insert(
+    tables.journal_entries, ("journal_entry_id", "kind", "provider_id", "purchase_id", "payout_id", "time")
+)
 INSERT_JOURNAL_POSTINGS = Insert(
     tables.journal_postings, ("journal_entry_id", "line", "money_account", "currency", "amount_minor_units")
 )
@@ -121,7 +131,15 @@ INSERT_JOURNAL_POSTINGS = Insert(
 UPDATE_ACCOUNTS = Update(
     tables.accounts,
     keys=("account_id",),
-    changing=("state", "ledger_credits", "reserved_credits", "entry_count", "update_time", "state_reason"),
+    changing=(
+        "state",
+        "ledger_credits",
+        "reserved_credits",
+        "entry_count",
+        "update_time",
+        "state_reason",
+        "low_balance_credits",
+    ),
 )
 UPDATE_GRANTS = Update(
     tables.grants, keys=("account_id", "grant_id"), changing=("remaining_credits", "reserved_credits", "spent")
@@ -140,5 +158,21 @@ UPDATE_RESERVATIONS = Update(
         "resolve_time",
     ),
 )
-UPDATE_PURCHASES = Update(tables.purchases, keys=("purchase_id",), changing=("state", "pay_time"))
+UPDATE_PURCHASES = Update(
+    tables.purchases,
+    keys=("purchase_id",),
+    changing=(
+        "state",
+        "pay_time",
+        "gateway_reference",
+        "checkout_url",
+        "refunded_credits",
+        "refunded_minor_units",
+        "refunded_commission_minor_units",
+    ),
+)
+UPDATE_PURCHASE_REFUNDS = Update(
+    tables.purchase_refunds, keys=("refund_id",), changing=("state", "gateway_reference", "resolve_time")
+)
+UPDATE_PAYMENT_NOTICES = Update(tables.payment_notices, keys=("notice_id",), changing=("times_received",))
 UPDATE_ACCOUNT_TOKENS = Update(tables.account_tokens, keys=("token_hash",), changing=("expire_time",))

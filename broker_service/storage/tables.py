@@ -110,6 +110,7 @@ accounts = Table(
     _instant("create_time"),
     _instant("update_time"),
     _text("state_reason"),
+    _count("low_balance_credits"),
     CheckConstraint("reserved_credits >= 0", name="accounts_reserved_credits_not_negative"),
     CheckConstraint("ledger_credits >= reserved_credits", name="accounts_ledger_credits_cover_reserved"),
     **_UPDATED_IN_PLACE,
@@ -243,10 +244,105 @@ purchases = Table(
     Column("fingerprint", String(32), nullable=False),
     _instant("create_time"),
     _instant("pay_time", nullable=True),
+    _text("origin"),
+    _text("gateway"),
+    _text("gateway_reference"),
+    _text("checkout_url"),
+    _text("return_url"),
+    _instant("checkout_expire_time"),
+    _count("refunded_credits"),
+    _count("refunded_minor_units"),
+    _count("refunded_commission_minor_units"),
     CheckConstraint(
         "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
         name="purchases_commission_within_price",
     ),
+    CheckConstraint("refunded_credits BETWEEN 0 AND credits", name="purchases_refunded_within_credits"),
+    CheckConstraint("refunded_minor_units BETWEEN 0 AND price_minor_units", name="purchases_refunded_within_price"),
+    CheckConstraint(
+        "refunded_commission_minor_units BETWEEN 0 AND commission_minor_units",
+        name="purchases_refunded_within_commission",
+    ),
+)
+Index("purchases_by_account", purchases.c.account_id, purchases.c.create_time)
+# A provider's sales.
+_partial_index(
+    "purchases_by_provider", purchases.c.provider_id, purchases.c.pay_time, where=purchases.c.pay_time.is_not(None)
+)
+
+purchase_refunds = Table(
+    "purchase_refunds",
+    metadata,
+    _key("refund_id"),
+    _text("account_id"),
+    _text("purchase_id"),
+    _text("kind"),
+    _text("state"),
+    _count("credits"),
+    Column("currency", String(3), nullable=False),
+    _count("amount_minor_units"),
+    _count("commission_minor_units"),
+    _text("reason"),
+    Column("fingerprint", String(32), nullable=False),
+    _text("gateway_reference"),
+    _instant("create_time"),
+    _instant("resolve_time", nullable=True),
+)
+Index("purchase_refunds_by_purchase", purchase_refunds.c.purchase_id)
+# Refunds that the gateway has not been asked for, or has not answered yet.
+_partial_index(
+    "purchase_refunds_open",
+    purchase_refunds.c.create_time,
+    where=purchase_refunds.c.state == "REQUESTED",
+)
+
+payment_notices = Table(
+    "payment_notices",
+    metadata,
+    _key("notice_id"),
+    _text("account_id"),
+    _text("gateway"),
+    _text("gateway_event_id"),
+    _text("kind"),
+    _text("purchase_id"),
+    Column("currency", String(3)),
+    Column("amount_minor_units", BigInteger),
+    _text("outcome"),
+    _text("detail"),
+    Column("times_received", Integer, nullable=False),
+    _instant("receive_time"),
+)
+Index("payment_notices_by_time", payment_notices.c.receive_time, payment_notices.c.notice_id)
+
+# How a customer has paid for an account before, in the gateway's words, for payments without the customer.
+payment_methods = Table(
+    "payment_methods",
+    metadata,
+    _key("account_id"),
+    _key("gateway"),
+    _text("customer_reference"),
+    _text("method_reference"),
+    _instant("create_time"),
+)
+
+# `month` is that of `spent_minor_units`, as YYYY-MM in UTC; `pending_purchase_id` is the payment under way.
+auto_top_ups = Table(
+    "auto_top_ups",
+    metadata,
+    _key("account_id"),
+    _text("state"),
+    _text("pack_id"),
+    _count("threshold_credits"),
+    Column("currency", String(3), nullable=False),
+    _count("monthly_cap_minor_units"),
+    _text("month"),
+    _count("spent_minor_units"),
+    _text("consent"),
+    _instant("consent_time"),
+    Column("failed_payments", Integer, nullable=False),
+    _instant("next_attempt_time", nullable=True),
+    _text("pending_purchase_id", nullable=True),
+    Column("attempts", Integer, nullable=False),
 )
 
 journal_entries = Table(
@@ -254,8 +350,16 @@ journal_entries = Table(
     metadata,
     _key("journal_entry_id"),
     _text("kind"),
-    _text("purchase_id"),
+    _text("provider_id"),
+    _text("purchase_id", nullable=True),
+    _text("payout_id", nullable=True),
     _instant("time"),
+)
+Index(
+    "journal_entries_by_provider",
+    journal_entries.c.provider_id,
+    journal_entries.c.time,
+    journal_entries.c.journal_entry_id,
 )
 
 journal_postings = Table(
@@ -267,6 +371,25 @@ journal_postings = Table(
     Column("currency", String(3), nullable=False),
     _count("amount_minor_units"),
 )
+Index("journal_postings_by_account", journal_postings.c.money_account, journal_postings.c.currency)
+
+payouts = Table(
+    "payouts",
+    metadata,
+    _key("payout_id"),
+    _text("provider_id"),
+    Column("currency", String(3), nullable=False),
+    _count("amount_minor_units"),
+    _text("state"),
+    _text("reference"),
+    Column("fingerprint", String(32), nullable=False),
+    _text("resolution_id", nullable=True),
+    Column("resolution_fingerprint", String(32)),
+    _instant("create_time"),
+    _instant("resolve_time", nullable=True),
+    CheckConstraint("amount_minor_units > 0", name="payouts_pay_something"),
+)
+Index("payouts_by_provider", payouts.c.provider_id, payouts.c.create_time)
 
 trial_claims = Table(
     "trial_claims",
@@ -354,6 +477,66 @@ packs = Table(
     _instant("create_time"),
 )
 Index("packs_by_service", packs.c.service, packs.c.credits)
+
+# Events: an outbox, written together with what caused them. A place in the order of all is given to them afterwards,
+# by one process at a time, so that whoever has read up to a place misses nothing.
+
+events = Table(
+    "events",
+    metadata,
+    _key("event_id"),
+    Column("position", BigInteger),
+    _text("type"),
+    _text("provider_id"),
+    _text("customer_id"),
+    _text("account_id"),
+    _text("data"),
+    _instant("time"),
+)
+Index("events_by_position", events.c.position, unique=True)
+_partial_index("events_unplaced", events.c.time, events.c.event_id, where=events.c.position.is_(None))
+Index("events_by_provider", events.c.provider_id, events.c.position)
+Index("events_by_customer", events.c.customer_id, events.c.position)
+
+# `owner_role` is a key's role, or ACCOUNT for an account's low-balance alert.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    _key("webhook_id"),
+    _text("owner_role"),
+    _text("owner_id"),
+    _text("url"),
+    _text("types"),
+    _text("signing_secret"),
+    Column("fingerprint", String(32), nullable=False),
+    _instant("create_time"),
+)
+Index("webhooks_by_owner", webhooks.c.owner_role, webhooks.c.owner_id)
+
+# What is still to be delivered, or was given up; what was delivered is deleted.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _key("webhook_id"),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    _text("event_id"),
+    _text("account_id"),
+    _text("state"),
+    Column("attempts", Integer, nullable=False),
+    _instant("next_attempt_time"),
+    _text("last_error"),
+    _instant("create_time"),
+)
+_partial_index(
+    "deliveries_due", deliveries.c.next_attempt_time, deliveries.c.webhook_id, where=deliveries.c.state == "PENDING"
+)
+_partial_index(
+    "deliveries_in_order",
+    deliveries.c.webhook_id,
+    deliveries.c.account_id,
+    deliveries.c.position,
+    where=deliveries.c.state == "PENDING",
+)
 
 # What `init` decided about this database.
 properties = Table(

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.decide import Verdict
 from broker_service.domain.records import (
@@ -13,12 +15,22 @@ from broker_service.domain.records import (
     Counterpart,
     Entry,
     EntryKind,
+    Event,
+    EventType,
     Grant,
     GrantKind,
     JournalEntry,
+    JournalKind,
     Operation,
+    PaymentNotice,
+    PaymentNoticeKind,
+    PaymentNoticeOutcome,
     Posting,
     Purchase,
+    PurchaseOrigin,
+    PurchaseRefund,
+    PurchaseRefundKind,
+    PurchaseRefundState,
     PurchaseState,
     Reservation,
     ReservationState,
@@ -68,11 +80,13 @@ def reservation(
 
 def purchase(purchase_id: str = "pur", text: str = "", number: int = 1, time: datetime = NOW) -> Purchase:
     return Purchase(
-        *("acc", purchase_id, text, text, text, text, number, None, "EUR", number, number),
+        *("acc", purchase_id, text[:500], text, text, text, number, None, "EUR", number, number),
         PurchaseState.PENDING,
         "f" * 32,
         time,
         None,
+        PurchaseOrigin.CUSTOMER,
+        *(text, text, text, text, time),
     )
 
 
@@ -86,12 +100,33 @@ def page(text: str = "", number: int = 1, time: datetime = NOW) -> Changes:
     promotional = Grant("acc", "grt-2", GrantKind.PROMOTIONAL, -(2**31), number, number, 0, time, "pur-2", time)
     spent = Grant("acc", "grt-3", GrantKind.TRIAL, 2**31 - 1, number, 0, 0, None, text, time)
     paid = Purchase(
-        *("acc", "pur-2", text, text, text, text, number, timedelta(microseconds=number), "JPY", number, 0),
+        *("acc", "pur-2", text[:500], text, text, text, number, timedelta(microseconds=number), "JPY", number, 0),
         PurchaseState.PAID,
         "0" * 32,
         time,
         time,
+        PurchaseOrigin.AUTO_TOP_UP,
+        *(text, text, text, text, time, number, number, 0),
     )
+    refund = PurchaseRefund(
+        *("acc", "rfd-1", "pur-2", PurchaseRefundKind.REFUND, PurchaseRefundState.REQUESTED, number, "JPY", number, 0),
+        *(text, "f" * 32, text, time, None),
+    )
+    chargeback = replace(
+        refund,
+        refund_id="rfd-2",
+        kind=PurchaseRefundKind.CHARGEBACK,
+        state=PurchaseRefundState.PAID,
+        resolve_time=time,
+    )
+    silent_notice = PaymentNotice(
+        *("acc", "ntc-1", "sandbox", text, PaymentNoticeKind.FAILED, "pur-2", None, None),
+        *(PaymentNoticeOutcome.IGNORED, text, 1, time),
+    )
+    notice = replace(
+        silent_notice, notice_id="ntc-2", currency="JPY", amount_minor_units=number, times_received=2**31 - 1
+    )
+    booked = (Posting(text[:500], "EUR", number), Posting(text[:500], "EUR", -number))
     return Changes(
         account=account(text=text, number=number, time=time),
         grants=(grant(grant_id="grt-1", number=number, time=time), promotional, spent),
@@ -105,11 +140,17 @@ def page(text: str = "", number: int = 1, time: datetime = NOW) -> Changes:
             Operation("acc", "opr-2", "Capture", "0" * 32, time, number, number, number),
         ),
         purchases=(purchase("pur-1", text, number, time), paid),
+        purchase_refunds=(refund, chargeback),
+        payment_notices=(silent_notice, notice),
         journal_entries=(
-            JournalEntry("jnl-1", text, "pur-2", time, (Posting(text, "EUR", number), Posting(text, "EUR", -number))),
+            JournalEntry("jnl-1", JournalKind.SALE, text[:500], "pur-2", None, time, (*booked,)),
+            JournalEntry("jnl-2", JournalKind.PAYOUT, text[:500], None, "pay-1", time, ()),
         ),
         trial_claims=(TrialClaim("cus", text[:500], "acc", time),),
         account_tokens=(AccountToken("tok-1", "acc", time, None), AccountToken("tok-2", "acc", time, time)),
+        events=(
+            Event("evt-1", EventType.BALANCE_LOW, text[:500], text[:500], text, {"": text, "credits": number}, time),
+        ),
     )
 
 
@@ -121,6 +162,8 @@ def all_of(changes: Changes) -> References:
         reservations={it.reservation_id for it in changes.reservations},
         operations={it.operation_id for it in changes.operations},
         purchases={it.purchase_id for it in changes.purchases},
+        purchase_refunds={it.refund_id for it in changes.purchase_refunds},
+        payment_notices={it.notice_id for it in changes.payment_notices},
         token_accounts={"acc"},
         trial_claims={(it.customer_id, it.service) for it in changes.trial_claims},
     )
@@ -135,6 +178,8 @@ def book_of(changes: Changes) -> Book:
         {it.reservation_id: it for it in changes.reservations},
         {it.operation_id: it for it in changes.operations},
         {it.purchase_id: it for it in changes.purchases},
+        {it.refund_id: it for it in changes.purchase_refunds},
+        {it.notice_id: it for it in changes.payment_notices},
         {it.token_hash: it for it in changes.account_tokens},
         {(it.customer_id, it.service): it for it in changes.trial_claims},
     )

@@ -12,6 +12,7 @@ from broker_service.domain.records import (
     AccountState,
     Allocation,
     Grant,
+    PurchaseRefundState,
     PurchaseState,
     Reservation,
     ReservationState,
@@ -67,6 +68,9 @@ async def assert_kept(database: Database, written: Changes) -> None:
         (ledger_rows.ENTRIES, written.entries),
         (ledger_rows.OPERATIONS, written.operations),
         (ledger_rows.PURCHASES, written.purchases),
+        (ledger_rows.PURCHASE_REFUNDS, written.purchase_refunds),
+        (ledger_rows.PAYMENT_NOTICES, written.payment_notices),
+        (ledger_rows.EVENTS, written.events),
         (ledger_rows.ACCOUNT_TOKENS, written.account_tokens),
         (ledger_rows.TRIAL_CLAIMS, written.trial_claims),
     ):
@@ -101,8 +105,14 @@ async def test_a_journal_is_kept(database: Database, books_url: str) -> None:
         ("jnl-1", 1, text, "EUR", LARGEST),
         ("jnl-1", 2, text, "EUR", -LARGEST),
     ]
-    entries = "SELECT journal_entry_id, kind, purchase_id FROM journal_entries"
-    assert run_sql(books_url, entries) == [("jnl-1", text, "pur-2")]
+    entries = (
+        "SELECT journal_entry_id, kind, provider_id, purchase_id, payout_id FROM journal_entries "
+        "ORDER BY journal_entry_id"
+    )
+    assert run_sql(books_url, entries) == [
+        ("jnl-1", "SALE", text, "pur-2", None),
+        ("jnl-2", "PAYOUT", text, None, "pay-1"),
+    ]
 
 
 async def test_what_changes_is_written_back_and_the_rest_is_left(database: Database) -> None:
@@ -120,6 +130,7 @@ async def test_what_changes_is_written_back_and_the_rest_is_left(database: Datab
             entry_count=LARGEST,
             update_time=LATER,
             state_reason=TEXTS["quotes"],
+            low_balance_credits=7,
         ),
         grants=(replace(first.grants[0], remaining_credits=0, reserved_credits=0), *first.grants[1:]),
         reservations=(
@@ -136,10 +147,32 @@ async def test_what_changes_is_written_back_and_the_rest_is_left(database: Datab
             ),
             first.reservations[1],
         ),
-        purchases=(replace(first.purchases[0], state=PurchaseState.PAID, pay_time=LATER), first.purchases[1]),
+        purchases=(
+            replace(
+                first.purchases[0],
+                state=PurchaseState.PAID,
+                pay_time=LATER,
+                gateway_reference=TEXTS["quotes"],
+                checkout_url="https://pay.example",
+                refunded_credits=1,
+                refunded_minor_units=2,
+                refunded_commission_minor_units=3,
+            ),
+            first.purchases[1],
+        ),
+        purchase_refunds=(
+            replace(
+                first.purchase_refunds[0],
+                state=PurchaseRefundState.PAID,
+                gateway_reference=TEXTS["quotes"],
+                resolve_time=LATER,
+            ),
+            first.purchase_refunds[1],
+        ),
+        payment_notices=(replace(first.payment_notices[0], times_received=2), first.payment_notices[1]),
         account_tokens=(replace(first.account_tokens[0], expire_time=LATER), first.account_tokens[1]),
     )
-    rewritten = replace(changed, entries=(), operations=(), journal_entries=(), trial_claims=())
+    rewritten = replace(changed, entries=(), operations=(), journal_entries=(), trial_claims=(), events=())
     await write(lane, rewritten, references=all_of(first))
     assert await load(lane, all_of(first)) == {"acc": book_of(changed)}
 
@@ -218,7 +251,8 @@ async def test_a_shard_s_lane_sees_its_own_shard_alone(database: Database) -> No
     first, second = database.lane(0), database.lane(1)
     tables_of_shards = {table.name for table in tables.metadata.sorted_tables if "shard_id" in table.c}
     assert tables_of_shards == {"accounts", "grants", "reservations", "entries", "operations", "purchases"}
-    written = replace(page(number=7), journal_entries=(), trial_claims=(), account_tokens=())
+    unsharded = ("journal_entries", "trial_claims", "account_tokens", "purchase_refunds", "payment_notices", "events")
+    written = replace(page(number=7), **dict.fromkeys(unsharded, ()))
     await write(first, written)
     assert (await load(second, all_of(written)))["acc"] == book_of(Changes())
     elsewhere = replace(written, account=account(number=1))

@@ -20,8 +20,13 @@ def upgrade() -> None:
     _make_entries()
     _make_operations()
     _make_purchases()
+    _make_purchase_refunds()
+    _make_payment_notices()
+    _make_payment_methods()
+    _make_auto_top_ups()
     _make_journal_entries()
     _make_journal_postings()
+    _make_payouts()
     _make_trial_claims()
     _make_account_tokens()
     _make_providers()
@@ -29,6 +34,9 @@ def upgrade() -> None:
     _make_keys()
     _make_services()
     _make_packs()
+    _make_events()
+    _make_webhooks()
+    _make_deliveries()
     _make_properties()
 
 
@@ -47,6 +55,7 @@ def _make_accounts() -> None:
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("update_time", _INSTANT, nullable=False),
         sa.Column("state_reason", _TEXT, nullable=False),
+        sa.Column("low_balance_credits", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("reserved_credits >= 0", name="accounts_reserved_credits_not_negative"),
         sa.CheckConstraint("ledger_credits >= reserved_credits", name="accounts_ledger_credits_cover_reserved"),
         sqlite_with_rowid=False,
@@ -186,10 +195,113 @@ def _make_purchases() -> None:
         sa.Column("fingerprint", sa.String(32), nullable=False),
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("pay_time", _INSTANT, nullable=True),
+        sa.Column("origin", _TEXT, nullable=False),
+        sa.Column("gateway", _TEXT, nullable=False),
+        sa.Column("gateway_reference", _TEXT, nullable=False),
+        sa.Column("checkout_url", _TEXT, nullable=False),
+        sa.Column("return_url", _TEXT, nullable=False),
+        sa.Column("checkout_expire_time", _INSTANT, nullable=False),
+        sa.Column("refunded_credits", sa.BigInteger(), nullable=False),
+        sa.Column("refunded_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("refunded_commission_minor_units", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
             name="purchases_commission_within_price",
         ),
+        sa.CheckConstraint("refunded_credits BETWEEN 0 AND credits", name="purchases_refunded_within_credits"),
+        sa.CheckConstraint(
+            "refunded_minor_units BETWEEN 0 AND price_minor_units", name="purchases_refunded_within_price"
+        ),
+        sa.CheckConstraint(
+            "refunded_commission_minor_units BETWEEN 0 AND commission_minor_units",
+            name="purchases_refunded_within_commission",
+        ),
+    )
+    op.create_index("purchases_by_account", "purchases", ["account_id", "create_time"])
+    op.create_index(
+        "purchases_by_provider",
+        "purchases",
+        ["provider_id", "pay_time"],
+        sqlite_where=sa.text("pay_time IS NOT NULL"),
+        postgresql_where=sa.text("pay_time IS NOT NULL"),
+    )
+
+
+def _make_purchase_refunds() -> None:
+    op.create_table(
+        "purchase_refunds",
+        sa.Column("refund_id", _TEXT, primary_key=True),
+        sa.Column("account_id", _TEXT, nullable=False),
+        sa.Column("purchase_id", _TEXT, nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
+        sa.Column("credits", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.String(3), nullable=False),
+        sa.Column("amount_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("commission_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("reason", _TEXT, nullable=False),
+        sa.Column("fingerprint", sa.String(32), nullable=False),
+        sa.Column("gateway_reference", _TEXT, nullable=False),
+        sa.Column("create_time", _INSTANT, nullable=False),
+        sa.Column("resolve_time", _INSTANT, nullable=True),
+    )
+    op.create_index("purchase_refunds_by_purchase", "purchase_refunds", ["purchase_id"])
+    op.create_index(
+        "purchase_refunds_open",
+        "purchase_refunds",
+        ["create_time"],
+        sqlite_where=sa.text("state = 'REQUESTED'"),
+        postgresql_where=sa.text("state = 'REQUESTED'"),
+    )
+
+
+def _make_payment_notices() -> None:
+    op.create_table(
+        "payment_notices",
+        sa.Column("notice_id", _TEXT, primary_key=True),
+        sa.Column("account_id", _TEXT, nullable=False),
+        sa.Column("gateway", _TEXT, nullable=False),
+        sa.Column("gateway_event_id", _TEXT, nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
+        sa.Column("purchase_id", _TEXT, nullable=False),
+        sa.Column("currency", sa.String(3), nullable=True),
+        sa.Column("amount_minor_units", sa.BigInteger(), nullable=True),
+        sa.Column("outcome", _TEXT, nullable=False),
+        sa.Column("detail", _TEXT, nullable=False),
+        sa.Column("times_received", sa.Integer(), nullable=False),
+        sa.Column("receive_time", _INSTANT, nullable=False),
+    )
+    op.create_index("payment_notices_by_time", "payment_notices", ["receive_time", "notice_id"])
+
+
+def _make_payment_methods() -> None:
+    op.create_table(
+        "payment_methods",
+        sa.Column("account_id", _TEXT, primary_key=True),
+        sa.Column("gateway", _TEXT, primary_key=True),
+        sa.Column("customer_reference", _TEXT, nullable=False),
+        sa.Column("method_reference", _TEXT, nullable=False),
+        sa.Column("create_time", _INSTANT, nullable=False),
+    )
+
+
+def _make_auto_top_ups() -> None:
+    op.create_table(
+        "auto_top_ups",
+        sa.Column("account_id", _TEXT, primary_key=True),
+        sa.Column("state", _TEXT, nullable=False),
+        sa.Column("pack_id", _TEXT, nullable=False),
+        sa.Column("threshold_credits", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.String(3), nullable=False),
+        sa.Column("monthly_cap_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("month", _TEXT, nullable=False),
+        sa.Column("spent_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("consent", _TEXT, nullable=False),
+        sa.Column("consent_time", _INSTANT, nullable=False),
+        sa.Column("failed_payments", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_time", _INSTANT, nullable=True),
+        sa.Column("pending_purchase_id", _TEXT, nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
     )
 
 
@@ -198,9 +310,12 @@ def _make_journal_entries() -> None:
         "journal_entries",
         sa.Column("journal_entry_id", _TEXT, primary_key=True),
         sa.Column("kind", _TEXT, nullable=False),
-        sa.Column("purchase_id", _TEXT, nullable=False),
+        sa.Column("provider_id", _TEXT, nullable=False),
+        sa.Column("purchase_id", _TEXT, nullable=True),
+        sa.Column("payout_id", _TEXT, nullable=True),
         sa.Column("time", _INSTANT, nullable=False),
     )
+    op.create_index("journal_entries_by_provider", "journal_entries", ["provider_id", "time", "journal_entry_id"])
 
 
 def _make_journal_postings() -> None:
@@ -212,6 +327,26 @@ def _make_journal_postings() -> None:
         sa.Column("currency", sa.String(3), nullable=False),
         sa.Column("amount_minor_units", sa.BigInteger(), nullable=False),
     )
+    op.create_index("journal_postings_by_account", "journal_postings", ["money_account", "currency"])
+
+
+def _make_payouts() -> None:
+    op.create_table(
+        "payouts",
+        sa.Column("payout_id", _TEXT, primary_key=True),
+        sa.Column("provider_id", _TEXT, nullable=False),
+        sa.Column("currency", sa.String(3), nullable=False),
+        sa.Column("amount_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
+        sa.Column("reference", _TEXT, nullable=False),
+        sa.Column("fingerprint", sa.String(32), nullable=False),
+        sa.Column("resolution_id", _TEXT, nullable=True),
+        sa.Column("resolution_fingerprint", sa.String(32), nullable=True),
+        sa.Column("create_time", _INSTANT, nullable=False),
+        sa.Column("resolve_time", _INSTANT, nullable=True),
+        sa.CheckConstraint("amount_minor_units > 0", name="payouts_pay_something"),
+    )
+    op.create_index("payouts_by_provider", "payouts", ["provider_id", "create_time"])
 
 
 def _make_trial_claims() -> None:
@@ -304,6 +439,74 @@ def _make_packs() -> None:
         sa.Column("create_time", _INSTANT, nullable=False),
     )
     op.create_index("packs_by_service", "packs", ["service", "credits"])
+
+
+def _make_events() -> None:
+    op.create_table(
+        "events",
+        sa.Column("event_id", _TEXT, primary_key=True),
+        sa.Column("position", sa.BigInteger(), nullable=True),
+        sa.Column("type", _TEXT, nullable=False),
+        sa.Column("provider_id", _TEXT, nullable=False),
+        sa.Column("customer_id", _TEXT, nullable=False),
+        sa.Column("account_id", _TEXT, nullable=False),
+        sa.Column("data", _TEXT, nullable=False),
+        sa.Column("time", _INSTANT, nullable=False),
+    )
+    op.create_index("events_by_customer", "events", ["customer_id", "position"])
+    op.create_index("events_by_position", "events", ["position"], unique=True)
+    op.create_index("events_by_provider", "events", ["provider_id", "position"])
+    op.create_index(
+        "events_unplaced",
+        "events",
+        ["time", "event_id"],
+        sqlite_where=sa.text("position IS NULL"),
+        postgresql_where=sa.text("position IS NULL"),
+    )
+
+
+def _make_webhooks() -> None:
+    op.create_table(
+        "webhooks",
+        sa.Column("webhook_id", _TEXT, primary_key=True),
+        sa.Column("owner_role", _TEXT, nullable=False),
+        sa.Column("owner_id", _TEXT, nullable=False),
+        sa.Column("url", _TEXT, nullable=False),
+        sa.Column("types", _TEXT, nullable=False),
+        sa.Column("signing_secret", _TEXT, nullable=False),
+        sa.Column("fingerprint", sa.String(32), nullable=False),
+        sa.Column("create_time", _INSTANT, nullable=False),
+    )
+    op.create_index("webhooks_by_owner", "webhooks", ["owner_role", "owner_id"])
+
+
+def _make_deliveries() -> None:
+    op.create_table(
+        "deliveries",
+        sa.Column("webhook_id", _TEXT, primary_key=True),
+        sa.Column("position", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("event_id", _TEXT, nullable=False),
+        sa.Column("account_id", _TEXT, nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_time", _INSTANT, nullable=False),
+        sa.Column("last_error", _TEXT, nullable=False),
+        sa.Column("create_time", _INSTANT, nullable=False),
+    )
+    op.create_index(
+        "deliveries_due",
+        "deliveries",
+        ["next_attempt_time", "webhook_id"],
+        sqlite_where=sa.text("state = 'PENDING'"),
+        postgresql_where=sa.text("state = 'PENDING'"),
+    )
+    op.create_index(
+        "deliveries_in_order",
+        "deliveries",
+        ["webhook_id", "account_id", "position"],
+        sqlite_where=sa.text("state = 'PENDING'"),
+        postgresql_where=sa.text("state = 'PENDING'"),
+    )
 
 
 def _make_properties() -> None:

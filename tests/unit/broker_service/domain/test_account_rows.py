@@ -30,9 +30,11 @@ from broker_service.domain.records import (
     Grant,
     GrantKind,
     JournalEntry,
+    JournalKind,
     Operation,
     Posting,
     Purchase,
+    PurchaseOrigin,
     PurchaseState,
     TrialClaim,
 )
@@ -269,6 +271,12 @@ class TestPurchases:
             fingerprint=command.fingerprint,
             create_time=START,
             pay_time=None,
+            origin=PurchaseOrigin.CUSTOMER,
+            gateway="sandbox",
+            gateway_reference="",
+            checkout_url="",
+            return_url="https://example.com",
+            checkout_expire_time=START + timedelta(hours=24),
         )
         assert it.written == [Changes(account=it.account, purchases=(purchase,))]
         assert it.account.update_time == START
@@ -312,8 +320,10 @@ class TestPurchases:
             journal_entries=(
                 JournalEntry(
                     journal_entry_id=f"sale:{purchase.purchase_id}",
-                    kind="SALE",
+                    kind=JournalKind.SALE,
+                    provider_id=PROVIDER,
                     purchase_id=purchase.purchase_id,
+                    payout_id=None,
                     time=START,
                     postings=(
                         Posting("gateway_clearing", "EUR", 501),

@@ -10,7 +10,7 @@ from broker_service.domain.errors import InvariantError
 from broker_service.domain.grants import allocate, give_back
 from broker_service.domain.outcomes import recorded
 from broker_service.domain.purchases import sale_of
-from broker_service.domain.records import Allocation, Counterpart, EntryKind, JournalEntry, Posting
+from broker_service.domain.records import Allocation, Counterpart, EntryKind, JournalEntry, JournalKind, Posting
 from tests.unit.broker_service.domain.ledger_world import (
     ACCOUNT,
     START,
@@ -61,7 +61,9 @@ def test_a_grant_out_of_range_is_never_taken_over(change: dict[str, int]) -> Non
 
 def test_money_that_does_not_sum_to_zero_in_each_currency_is_never_taken_over() -> None:
     it = world()
-    balanced = JournalEntry("j", "SALE", "pur", START, (Posting("a", "EUR", 5), Posting("b", "EUR", -5)))
+    balanced = JournalEntry(
+        "j", JournalKind.SALE, "prv", "pur", None, START, (Posting("a", "EUR", 5), Posting("b", "EUR", -5))
+    )
     it.book.apply(Changes(journal_entries=(balanced,)))
     for postings in (
         (Posting("a", "EUR", 5), Posting("b", "EUR", -4)),
@@ -74,10 +76,10 @@ def test_money_that_does_not_sum_to_zero_in_each_currency_is_never_taken_over() 
 def test_the_same_money_in_two_currencies_sums_to_zero_in_each() -> None:
     it = world()
     both = (Posting("a", "EUR", 5), Posting("a", "USD", 7), Posting("b", "USD", -7), Posting("b", "EUR", -5))
-    it.book.apply(Changes(journal_entries=(JournalEntry("j", "SALE", "pur", START, both),)))
+    it.book.apply(Changes(journal_entries=(JournalEntry("j", JournalKind.SALE, "prv", "pur", None, START, both),)))
     half = (Posting("a", "EUR", 5), Posting("b", "EUR", 5))
     with pytest.raises(InvariantError, match=r"j does not sum to zero: {'EUR': 10}"):
-        it.book.apply(Changes(journal_entries=(JournalEntry("j", "SALE", "pur", START, half),)))
+        it.book.apply(Changes(journal_entries=(JournalEntry("j", JournalKind.SALE, "prv", "pur", None, START, half),)))
 
 
 def test_an_account_never_holds_less_than_nothing() -> None:

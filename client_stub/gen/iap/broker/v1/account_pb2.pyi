@@ -3,6 +3,7 @@ import datetime
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import money_pb2 as _money_pb2
 from iap.broker.v1 import broker_pb2 as _broker_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -36,6 +37,13 @@ class EntryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENTRY_KIND_REFUND: _ClassVar[EntryKind]
     ENTRY_KIND_EXPIRY: _ClassVar[EntryKind]
     ENTRY_KIND_PURCHASE_REFUND: _ClassVar[EntryKind]
+
+class AutoTopUpState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUTO_TOP_UP_STATE_UNSPECIFIED: _ClassVar[AutoTopUpState]
+    AUTO_TOP_UP_STATE_OFF: _ClassVar[AutoTopUpState]
+    AUTO_TOP_UP_STATE_ACTIVE: _ClassVar[AutoTopUpState]
+    AUTO_TOP_UP_STATE_PAUSED: _ClassVar[AutoTopUpState]
 ACCOUNT_STATE_UNSPECIFIED: AccountState
 ACCOUNT_STATE_ACTIVE: AccountState
 ACCOUNT_STATE_SUSPENDED: AccountState
@@ -51,6 +59,10 @@ ENTRY_KIND_CAPTURE: EntryKind
 ENTRY_KIND_REFUND: EntryKind
 ENTRY_KIND_EXPIRY: EntryKind
 ENTRY_KIND_PURCHASE_REFUND: EntryKind
+AUTO_TOP_UP_STATE_UNSPECIFIED: AutoTopUpState
+AUTO_TOP_UP_STATE_OFF: AutoTopUpState
+AUTO_TOP_UP_STATE_ACTIVE: AutoTopUpState
+AUTO_TOP_UP_STATE_PAUSED: AutoTopUpState
 
 class Account(_message.Message):
     __slots__ = ("account_id", "customer_id", "service", "state", "create_time")
@@ -221,11 +233,69 @@ class SetLowBalanceAlertResponse(_message.Message):
     def __init__(self, alert: _Optional[_Union[LowBalanceAlert, _Mapping]] = ...) -> None: ...
 
 class LowBalanceAlert(_message.Message):
-    __slots__ = ("account_id", "threshold_credits", "webhook_url")
+    __slots__ = ("account_id", "threshold_credits", "webhook_url", "signing_secret")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_CREDITS_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_SECRET_FIELD_NUMBER: _ClassVar[int]
     account_id: str
     threshold_credits: int
     webhook_url: str
-    def __init__(self, account_id: _Optional[str] = ..., threshold_credits: _Optional[int] = ..., webhook_url: _Optional[str] = ...) -> None: ...
+    signing_secret: str
+    def __init__(self, account_id: _Optional[str] = ..., threshold_credits: _Optional[int] = ..., webhook_url: _Optional[str] = ..., signing_secret: _Optional[str] = ...) -> None: ...
+
+class SetAutoTopUpRequest(_message.Message):
+    __slots__ = ("account_id", "pack_id", "threshold_credits", "monthly_cap", "consent")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    PACK_ID_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_CREDITS_FIELD_NUMBER: _ClassVar[int]
+    MONTHLY_CAP_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    pack_id: str
+    threshold_credits: int
+    monthly_cap: _money_pb2.Money
+    consent: str
+    def __init__(self, account_id: _Optional[str] = ..., pack_id: _Optional[str] = ..., threshold_credits: _Optional[int] = ..., monthly_cap: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., consent: _Optional[str] = ...) -> None: ...
+
+class SetAutoTopUpResponse(_message.Message):
+    __slots__ = ("auto_top_up",)
+    AUTO_TOP_UP_FIELD_NUMBER: _ClassVar[int]
+    auto_top_up: AutoTopUp
+    def __init__(self, auto_top_up: _Optional[_Union[AutoTopUp, _Mapping]] = ...) -> None: ...
+
+class GetAutoTopUpRequest(_message.Message):
+    __slots__ = ("account_id",)
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    def __init__(self, account_id: _Optional[str] = ...) -> None: ...
+
+class GetAutoTopUpResponse(_message.Message):
+    __slots__ = ("auto_top_up",)
+    AUTO_TOP_UP_FIELD_NUMBER: _ClassVar[int]
+    auto_top_up: AutoTopUp
+    def __init__(self, auto_top_up: _Optional[_Union[AutoTopUp, _Mapping]] = ...) -> None: ...
+
+class AutoTopUp(_message.Message):
+    __slots__ = ("account_id", "state", "pack_id", "threshold_credits", "monthly_cap", "spent_this_month", "consent", "consent_time", "failed_payments", "next_attempt_time")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PACK_ID_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_CREDITS_FIELD_NUMBER: _ClassVar[int]
+    MONTHLY_CAP_FIELD_NUMBER: _ClassVar[int]
+    SPENT_THIS_MONTH_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    FAILED_PAYMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _ClassVar[int]
+    account_id: str
+    state: AutoTopUpState
+    pack_id: str
+    threshold_credits: int
+    monthly_cap: _money_pb2.Money
+    spent_this_month: _money_pb2.Money
+    consent: str
+    consent_time: _timestamp_pb2.Timestamp
+    failed_payments: int
+    next_attempt_time: _timestamp_pb2.Timestamp
+    def __init__(self, account_id: _Optional[str] = ..., state: _Optional[_Union[AutoTopUpState, str]] = ..., pack_id: _Optional[str] = ..., threshold_credits: _Optional[int] = ..., monthly_cap: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., spent_this_month: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., consent: _Optional[str] = ..., consent_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_payments: _Optional[int] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -65,6 +65,16 @@ class AccountServiceStub(object):
                 request_serializer=iap_dot_broker_dot_v1_dot_account__pb2.SetLowBalanceAlertRequest.SerializeToString,
                 response_deserializer=iap_dot_broker_dot_v1_dot_account__pb2.SetLowBalanceAlertResponse.FromString,
                 _registered_method=True)
+        self.SetAutoTopUp = channel.unary_unary(
+                '/iap.broker.v1.AccountService/SetAutoTopUp',
+                request_serializer=iap_dot_broker_dot_v1_dot_account__pb2.SetAutoTopUpRequest.SerializeToString,
+                response_deserializer=iap_dot_broker_dot_v1_dot_account__pb2.SetAutoTopUpResponse.FromString,
+                _registered_method=True)
+        self.GetAutoTopUp = channel.unary_unary(
+                '/iap.broker.v1.AccountService/GetAutoTopUp',
+                request_serializer=iap_dot_broker_dot_v1_dot_account__pb2.GetAutoTopUpRequest.SerializeToString,
+                response_deserializer=iap_dot_broker_dot_v1_dot_account__pb2.GetAutoTopUpResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer(object):
@@ -117,6 +127,27 @@ class AccountServiceServicer(object):
 
     def SetLowBalanceAlert(self, request, context):
         """Sets the threshold below which the customer is told that credits run low. Credential: a customer key.
+        Setting it again changes it; it needs no request_id.
+        Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAutoTopUp(self, request, context):
+        """Lets the broker buy a pack whenever the account runs low, up to a cap each month, until it is turned off. The
+        request records the customer's consent to that. Credential: a customer key. Setting it again changes it and
+        consents anew; what the month has cost so far stays counted.
+        Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_NOT_FOUND, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
+        CURRENCY_NOT_SUPPORTED, PAYMENT_METHOD_MISSING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAutoTopUp(self, request, context):
+        """Returns an account's automatic top-up. Credential: a customer key.
+        Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +185,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.SetLowBalanceAlert,
                     request_deserializer=iap_dot_broker_dot_v1_dot_account__pb2.SetLowBalanceAlertRequest.FromString,
                     response_serializer=iap_dot_broker_dot_v1_dot_account__pb2.SetLowBalanceAlertResponse.SerializeToString,
+            ),
+            'SetAutoTopUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAutoTopUp,
+                    request_deserializer=iap_dot_broker_dot_v1_dot_account__pb2.SetAutoTopUpRequest.FromString,
+                    response_serializer=iap_dot_broker_dot_v1_dot_account__pb2.SetAutoTopUpResponse.SerializeToString,
+            ),
+            'GetAutoTopUp': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAutoTopUp,
+                    request_deserializer=iap_dot_broker_dot_v1_dot_account__pb2.GetAutoTopUpRequest.FromString,
+                    response_serializer=iap_dot_broker_dot_v1_dot_account__pb2.GetAutoTopUpResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -319,6 +360,60 @@ class AccountService(object):
             '/iap.broker.v1.AccountService/SetLowBalanceAlert',
             iap_dot_broker_dot_v1_dot_account__pb2.SetLowBalanceAlertRequest.SerializeToString,
             iap_dot_broker_dot_v1_dot_account__pb2.SetLowBalanceAlertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAutoTopUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iap.broker.v1.AccountService/SetAutoTopUp',
+            iap_dot_broker_dot_v1_dot_account__pb2.SetAutoTopUpRequest.SerializeToString,
+            iap_dot_broker_dot_v1_dot_account__pb2.SetAutoTopUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAutoTopUp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iap.broker.v1.AccountService/GetAutoTopUp',
+            iap_dot_broker_dot_v1_dot_account__pb2.GetAutoTopUpRequest.SerializeToString,
+            iap_dot_broker_dot_v1_dot_account__pb2.GetAutoTopUpResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,7 +60,21 @@ class AccountServiceStub:
     Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
     """
     SetLowBalanceAlert: _grpc.UnaryUnaryMultiCallable[_account_pb2.SetLowBalanceAlertRequest, _account_pb2.SetLowBalanceAlertResponse]
-    """Sets the threshold below which the customer is told that credits run low. Credential: a customer key."""
+    """Sets the threshold below which the customer is told that credits run low. Credential: a customer key.
+    Setting it again changes it; it needs no request_id.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
+    """
+    SetAutoTopUp: _grpc.UnaryUnaryMultiCallable[_account_pb2.SetAutoTopUpRequest, _account_pb2.SetAutoTopUpResponse]
+    """Lets the broker buy a pack whenever the account runs low, up to a cap each month, until it is turned off. The
+    request records the customer's consent to that. Credential: a customer key. Setting it again changes it and
+    consents anew; what the month has cost so far stays counted.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_NOT_FOUND, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
+    CURRENCY_NOT_SUPPORTED, PAYMENT_METHOD_MISSING.
+    """
+    GetAutoTopUp: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetAutoTopUpRequest, _account_pb2.GetAutoTopUpResponse]
+    """Returns an account's automatic top-up. Credential: a customer key.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -90,7 +104,21 @@ class AccountServiceAsyncStub(AccountServiceStub):
     Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
     """
     SetLowBalanceAlert: _aio.UnaryUnaryMultiCallable[_account_pb2.SetLowBalanceAlertRequest, _account_pb2.SetLowBalanceAlertResponse]  # type: ignore[assignment]
-    """Sets the threshold below which the customer is told that credits run low. Credential: a customer key."""
+    """Sets the threshold below which the customer is told that credits run low. Credential: a customer key.
+    Setting it again changes it; it needs no request_id.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
+    """
+    SetAutoTopUp: _aio.UnaryUnaryMultiCallable[_account_pb2.SetAutoTopUpRequest, _account_pb2.SetAutoTopUpResponse]  # type: ignore[assignment]
+    """Lets the broker buy a pack whenever the account runs low, up to a cap each month, until it is turned off. The
+    request records the customer's consent to that. Credential: a customer key. Setting it again changes it and
+    consents anew; what the month has cost so far stays counted.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_NOT_FOUND, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
+    CURRENCY_NOT_SUPPORTED, PAYMENT_METHOD_MISSING.
+    """
+    GetAutoTopUp: _aio.UnaryUnaryMultiCallable[_account_pb2.GetAutoTopUpRequest, _account_pb2.GetAutoTopUpResponse]  # type: ignore[assignment]
+    """Returns an account's automatic top-up. Credential: a customer key.
+    Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
+    """
 
 class AccountServiceServicer:
     """Opens and shows the credit accounts of customers."""
@@ -147,6 +175,30 @@ class AccountServiceServicer:
         request: _account_pb2.SetLowBalanceAlertRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.SetLowBalanceAlertResponse, _abc.Awaitable[_account_pb2.SetLowBalanceAlertResponse]]:
-        """Sets the threshold below which the customer is told that credits run low. Credential: a customer key."""
+        """Sets the threshold below which the customer is told that credits run low. Credential: a customer key.
+        Setting it again changes it; it needs no request_id.
+        Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
+        """
+
+    def SetAutoTopUp(
+        self,
+        request: _account_pb2.SetAutoTopUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.SetAutoTopUpResponse, _abc.Awaitable[_account_pb2.SetAutoTopUpResponse]]:
+        """Lets the broker buy a pack whenever the account runs low, up to a cap each month, until it is turned off. The
+        request records the customer's consent to that. Credential: a customer key. Setting it again changes it and
+        consents anew; what the month has cost so far stays counted.
+        Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_NOT_FOUND, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
+        CURRENCY_NOT_SUPPORTED, PAYMENT_METHOD_MISSING.
+        """
+
+    def GetAutoTopUp(
+        self,
+        request: _account_pb2.GetAutoTopUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.GetAutoTopUpResponse, _abc.Awaitable[_account_pb2.GetAutoTopUpResponse]]:
+        """Returns an account's automatic top-up. Credential: a customer key.
+        Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
+        """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

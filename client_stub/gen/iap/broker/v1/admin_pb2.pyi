@@ -2,6 +2,7 @@ import datetime
 
 from buf.validate import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import money_pb2 as _money_pb2
 from iap.broker.v1 import account_pb2 as _account_pb2
 from iap.broker.v1 import broker_pb2 as _broker_pb2
 from google.protobuf.internal import containers as _containers
@@ -18,9 +19,37 @@ class ProviderState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PROVIDER_STATE_UNSPECIFIED: _ClassVar[ProviderState]
     PROVIDER_STATE_ACTIVE: _ClassVar[ProviderState]
     PROVIDER_STATE_SUSPENDED: _ClassVar[ProviderState]
+
+class PaymentNoticeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PAYMENT_NOTICE_KIND_UNSPECIFIED: _ClassVar[PaymentNoticeKind]
+    PAYMENT_NOTICE_KIND_SUCCEEDED: _ClassVar[PaymentNoticeKind]
+    PAYMENT_NOTICE_KIND_FAILED: _ClassVar[PaymentNoticeKind]
+    PAYMENT_NOTICE_KIND_REFUND_SUCCEEDED: _ClassVar[PaymentNoticeKind]
+    PAYMENT_NOTICE_KIND_REFUND_FAILED: _ClassVar[PaymentNoticeKind]
+    PAYMENT_NOTICE_KIND_CHARGED_BACK: _ClassVar[PaymentNoticeKind]
+
+class PaymentNoticeOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PAYMENT_NOTICE_OUTCOME_UNSPECIFIED: _ClassVar[PaymentNoticeOutcome]
+    PAYMENT_NOTICE_OUTCOME_APPLIED: _ClassVar[PaymentNoticeOutcome]
+    PAYMENT_NOTICE_OUTCOME_IGNORED: _ClassVar[PaymentNoticeOutcome]
+    PAYMENT_NOTICE_OUTCOME_UNKNOWN_PURCHASE: _ClassVar[PaymentNoticeOutcome]
+    PAYMENT_NOTICE_OUTCOME_WRONG_AMOUNT: _ClassVar[PaymentNoticeOutcome]
 PROVIDER_STATE_UNSPECIFIED: ProviderState
 PROVIDER_STATE_ACTIVE: ProviderState
 PROVIDER_STATE_SUSPENDED: ProviderState
+PAYMENT_NOTICE_KIND_UNSPECIFIED: PaymentNoticeKind
+PAYMENT_NOTICE_KIND_SUCCEEDED: PaymentNoticeKind
+PAYMENT_NOTICE_KIND_FAILED: PaymentNoticeKind
+PAYMENT_NOTICE_KIND_REFUND_SUCCEEDED: PaymentNoticeKind
+PAYMENT_NOTICE_KIND_REFUND_FAILED: PaymentNoticeKind
+PAYMENT_NOTICE_KIND_CHARGED_BACK: PaymentNoticeKind
+PAYMENT_NOTICE_OUTCOME_UNSPECIFIED: PaymentNoticeOutcome
+PAYMENT_NOTICE_OUTCOME_APPLIED: PaymentNoticeOutcome
+PAYMENT_NOTICE_OUTCOME_IGNORED: PaymentNoticeOutcome
+PAYMENT_NOTICE_OUTCOME_UNKNOWN_PURCHASE: PaymentNoticeOutcome
+PAYMENT_NOTICE_OUTCOME_WRONG_AMOUNT: PaymentNoticeOutcome
 
 class Provider(_message.Message):
     __slots__ = ("provider_id", "name", "state", "commission_basis_points", "create_time")
@@ -281,3 +310,63 @@ class AuditViolation(_message.Message):
     rule: str
     description: str
     def __init__(self, account_id: _Optional[str] = ..., rule: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
+class PaymentNotice(_message.Message):
+    __slots__ = ("notice_id", "gateway", "gateway_event_id", "kind", "purchase_id", "amount", "outcome", "detail", "times_received", "receive_time")
+    NOTICE_ID_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PURCHASE_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    TIMES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    RECEIVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    notice_id: str
+    gateway: str
+    gateway_event_id: str
+    kind: PaymentNoticeKind
+    purchase_id: str
+    amount: _money_pb2.Money
+    outcome: PaymentNoticeOutcome
+    detail: str
+    times_received: int
+    receive_time: _timestamp_pb2.Timestamp
+    def __init__(self, notice_id: _Optional[str] = ..., gateway: _Optional[str] = ..., gateway_event_id: _Optional[str] = ..., kind: _Optional[_Union[PaymentNoticeKind, str]] = ..., purchase_id: _Optional[str] = ..., amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., outcome: _Optional[_Union[PaymentNoticeOutcome, str]] = ..., detail: _Optional[str] = ..., times_received: _Optional[int] = ..., receive_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListPaymentNoticesRequest(_message.Message):
+    __slots__ = ("outcome", "purchase_id", "page_size", "page_token")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PURCHASE_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    outcome: PaymentNoticeOutcome
+    purchase_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, outcome: _Optional[_Union[PaymentNoticeOutcome, str]] = ..., purchase_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPaymentNoticesResponse(_message.Message):
+    __slots__ = ("notices", "next_page_token")
+    NOTICES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    notices: _containers.RepeatedCompositeFieldContainer[PaymentNotice]
+    next_page_token: str
+    def __init__(self, notices: _Optional[_Iterable[_Union[PaymentNotice, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListProvidersRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListProvidersResponse(_message.Message):
+    __slots__ = ("providers", "next_page_token")
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    providers: _containers.RepeatedCompositeFieldContainer[Provider]
+    next_page_token: str
+    def __init__(self, providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

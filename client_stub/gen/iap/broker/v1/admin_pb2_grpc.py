@@ -95,6 +95,16 @@ class AdminServiceStub(object):
                 request_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.AuditLedgerRequest.SerializeToString,
                 response_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.AuditLedgerResponse.FromString,
                 _registered_method=True)
+        self.ListPaymentNotices = channel.unary_unary(
+                '/iap.broker.v1.AdminService/ListPaymentNotices',
+                request_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesRequest.SerializeToString,
+                response_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesResponse.FromString,
+                _registered_method=True)
+        self.ListProviders = channel.unary_unary(
+                '/iap.broker.v1.AdminService/ListProviders',
+                request_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListProvidersRequest.SerializeToString,
+                response_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListProvidersResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -195,6 +205,20 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPaymentNotices(self, request, context):
+        """Lists what payment gateways have told, and what came of it, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProviders(self, request, context):
+        """Lists the providers, by their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -257,6 +281,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.AuditLedger,
                     request_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.AuditLedgerRequest.FromString,
                     response_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.AuditLedgerResponse.SerializeToString,
+            ),
+            'ListPaymentNotices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPaymentNotices,
+                    request_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesRequest.FromString,
+                    response_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesResponse.SerializeToString,
+            ),
+            'ListProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviders,
+                    request_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListProvidersRequest.FromString,
+                    response_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListProvidersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -584,6 +618,60 @@ class AdminService(object):
             '/iap.broker.v1.AdminService/AuditLedger',
             iap_dot_broker_dot_v1_dot_admin__pb2.AuditLedgerRequest.SerializeToString,
             iap_dot_broker_dot_v1_dot_admin__pb2.AuditLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPaymentNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iap.broker.v1.AdminService/ListPaymentNotices',
+            iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesRequest.SerializeToString,
+            iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iap.broker.v1.AdminService/ListProviders',
+            iap_dot_broker_dot_v1_dot_admin__pb2.ListProvidersRequest.SerializeToString,
+            iap_dot_broker_dot_v1_dot_admin__pb2.ListProvidersResponse.FromString,
             options,
             channel_credentials,
             insecure,

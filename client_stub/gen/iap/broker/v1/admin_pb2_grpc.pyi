@@ -75,6 +75,10 @@ class AdminServiceStub:
     """
     AuditLedger: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AuditLedgerRequest, _admin_pb2.AuditLedgerResponse]
     """Recomputes every account from its entries, reservations and grants, and names each difference."""
+    ListPaymentNotices: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPaymentNoticesRequest, _admin_pb2.ListPaymentNoticesResponse]
+    """Lists what payment gateways have told, and what came of it, newest first."""
+    ListProviders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListProvidersRequest, _admin_pb2.ListProvidersResponse]
+    """Lists the providers, by their ids."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -123,6 +127,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     AuditLedger: _aio.UnaryUnaryMultiCallable[_admin_pb2.AuditLedgerRequest, _admin_pb2.AuditLedgerResponse]  # type: ignore[assignment]
     """Recomputes every account from its entries, reservations and grants, and names each difference."""
+    ListPaymentNotices: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPaymentNoticesRequest, _admin_pb2.ListPaymentNoticesResponse]  # type: ignore[assignment]
+    """Lists what payment gateways have told, and what came of it, newest first."""
+    ListProviders: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListProvidersRequest, _admin_pb2.ListProvidersResponse]  # type: ignore[assignment]
+    """Lists the providers, by their ids."""
 
 class AdminServiceServicer:
     """Registers parties, gives and takes keys and credits, and checks the books."""
@@ -228,5 +236,19 @@ class AdminServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.AuditLedgerResponse, _abc.Awaitable[_admin_pb2.AuditLedgerResponse]]:
         """Recomputes every account from its entries, reservations and grants, and names each difference."""
+
+    def ListPaymentNotices(
+        self,
+        request: _admin_pb2.ListPaymentNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListPaymentNoticesResponse, _abc.Awaitable[_admin_pb2.ListPaymentNoticesResponse]]:
+        """Lists what payment gateways have told, and what came of it, newest first."""
+
+    def ListProviders(
+        self,
+        request: _admin_pb2.ListProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListProvidersResponse, _abc.Awaitable[_admin_pb2.ListProvidersResponse]]:
+        """Lists the providers, by their ids."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

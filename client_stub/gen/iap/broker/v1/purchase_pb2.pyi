@@ -21,6 +21,13 @@ class PurchaseState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PURCHASE_STATE_FAILED: _ClassVar[PurchaseState]
     PURCHASE_STATE_REFUNDED: _ClassVar[PurchaseState]
     PURCHASE_STATE_PARTIALLY_REFUNDED: _ClassVar[PurchaseState]
+    PURCHASE_STATE_CHARGED_BACK: _ClassVar[PurchaseState]
+
+class PurchaseOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PURCHASE_ORIGIN_UNSPECIFIED: _ClassVar[PurchaseOrigin]
+    PURCHASE_ORIGIN_CUSTOMER: _ClassVar[PurchaseOrigin]
+    PURCHASE_ORIGIN_AUTO_TOP_UP: _ClassVar[PurchaseOrigin]
 
 class SandboxOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -33,12 +40,16 @@ PURCHASE_STATE_PAID: PurchaseState
 PURCHASE_STATE_FAILED: PurchaseState
 PURCHASE_STATE_REFUNDED: PurchaseState
 PURCHASE_STATE_PARTIALLY_REFUNDED: PurchaseState
+PURCHASE_STATE_CHARGED_BACK: PurchaseState
+PURCHASE_ORIGIN_UNSPECIFIED: PurchaseOrigin
+PURCHASE_ORIGIN_CUSTOMER: PurchaseOrigin
+PURCHASE_ORIGIN_AUTO_TOP_UP: PurchaseOrigin
 SANDBOX_OUTCOME_UNSPECIFIED: SandboxOutcome
 SANDBOX_OUTCOME_SUCCEEDED: SandboxOutcome
 SANDBOX_OUTCOME_FAILED: SandboxOutcome
 
 class Purchase(_message.Message):
-    __slots__ = ("purchase_id", "account_id", "pack", "credits", "price", "commission", "provider_share", "state", "create_time", "pay_time")
+    __slots__ = ("purchase_id", "account_id", "pack", "credits", "price", "commission", "provider_share", "state", "create_time", "pay_time", "checkout_expire_time", "refunded_credits", "refunded", "origin", "gateway")
     PURCHASE_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     PACK_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +60,11 @@ class Purchase(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     PAY_TIME_FIELD_NUMBER: _ClassVar[int]
+    CHECKOUT_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REFUNDED_CREDITS_FIELD_NUMBER: _ClassVar[int]
+    REFUNDED_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     purchase_id: str
     account_id: str
     pack: _catalog_pb2.Pack
@@ -59,7 +75,12 @@ class Purchase(_message.Message):
     state: PurchaseState
     create_time: _timestamp_pb2.Timestamp
     pay_time: _timestamp_pb2.Timestamp
-    def __init__(self, purchase_id: _Optional[str] = ..., account_id: _Optional[str] = ..., pack: _Optional[_Union[_catalog_pb2.Pack, _Mapping]] = ..., credits: _Optional[int] = ..., price: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., commission: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., provider_share: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., state: _Optional[_Union[PurchaseState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pay_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    checkout_expire_time: _timestamp_pb2.Timestamp
+    refunded_credits: int
+    refunded: _money_pb2.Money
+    origin: PurchaseOrigin
+    gateway: str
+    def __init__(self, purchase_id: _Optional[str] = ..., account_id: _Optional[str] = ..., pack: _Optional[_Union[_catalog_pb2.Pack, _Mapping]] = ..., credits: _Optional[int] = ..., price: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., commission: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., provider_share: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., state: _Optional[_Union[PurchaseState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pay_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checkout_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refunded_credits: _Optional[int] = ..., refunded: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., origin: _Optional[_Union[PurchaseOrigin, str]] = ..., gateway: _Optional[str] = ...) -> None: ...
 
 class CreatePurchaseRequest(_message.Message):
     __slots__ = ("request_id", "pack_id", "account_id", "account_token", "return_url")

@@ -70,28 +70,33 @@ class PurchaseServiceServicer(object):
         """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
         A replay gets the purchase as it now stands.
         Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-        SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
+        SERVICE_RETIRED, CURRENCY_NOT_SUPPORTED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED,
+        GATEWAY_UNAVAILABLE (the purchase waits; the same request_id asks the gateway again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPurchase(self, request, context):
-        """Returns one purchase.
+        """Returns one purchase. Errors: PURCHASE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPurchases(self, request, context):
-        """Lists an account's purchases, newest first.
+        """Lists an account's purchases, newest first. Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefundPurchase(self, request, context):
-        """Refunds the unspent credits of a purchase pro rata, commission too. A replay gets the first refund's amount.
+        """Refunds the unspent credits of a purchase pro rata, commission too: those of its grant that are neither spent,
+        reserved nor expired. The credits are gone at once; the gateway pays the customer back in its own time.
+        A purchase that has unspent credits again may be refunded again. Credential: the key of the account's customer, or
+        the operator's. A replay gets the first refund's amount and the purchase as it now stands.
+        Errors: PURCHASE_NOT_FOUND, PURCHASE_NOT_PAID, NOTHING_TO_REFUND, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +106,8 @@ class PurchaseServiceServicer(object):
         """Plays the payer's part at the sandbox gateway: pays, or fails to. Like a checkout page it is open to whoever
         knows the purchase's id; it moves no real money and exists with the sandbox gateway only.
         A replay gets the purchase as it now stands.
-        Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, REQUEST_ID_REUSED.
+        Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, CHECKOUT_EXPIRED, PURCHASE_OF_OTHER_GATEWAY,
+        REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,19 +37,26 @@ class PurchaseServiceStub:
     """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
     A replay gets the purchase as it now stands.
     Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-    SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
+    SERVICE_RETIRED, CURRENCY_NOT_SUPPORTED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED,
+    GATEWAY_UNAVAILABLE (the purchase waits; the same request_id asks the gateway again).
     """
     GetPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_pb2.GetPurchaseRequest, _purchase_pb2.GetPurchaseResponse]
-    """Returns one purchase."""
+    """Returns one purchase. Errors: PURCHASE_NOT_FOUND."""
     ListPurchases: _grpc.UnaryUnaryMultiCallable[_purchase_pb2.ListPurchasesRequest, _purchase_pb2.ListPurchasesResponse]
-    """Lists an account's purchases, newest first."""
+    """Lists an account's purchases, newest first. Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED."""
     RefundPurchase: _grpc.UnaryUnaryMultiCallable[_purchase_pb2.RefundPurchaseRequest, _purchase_pb2.RefundPurchaseResponse]
-    """Refunds the unspent credits of a purchase pro rata, commission too. A replay gets the first refund's amount."""
+    """Refunds the unspent credits of a purchase pro rata, commission too: those of its grant that are neither spent,
+    reserved nor expired. The credits are gone at once; the gateway pays the customer back in its own time.
+    A purchase that has unspent credits again may be refunded again. Credential: the key of the account's customer, or
+    the operator's. A replay gets the first refund's amount and the purchase as it now stands.
+    Errors: PURCHASE_NOT_FOUND, PURCHASE_NOT_PAID, NOTHING_TO_REFUND, REQUEST_ID_REUSED.
+    """
     CompleteSandboxPayment: _grpc.UnaryUnaryMultiCallable[_purchase_pb2.CompleteSandboxPaymentRequest, _purchase_pb2.CompleteSandboxPaymentResponse]
     """Plays the payer's part at the sandbox gateway: pays, or fails to. Like a checkout page it is open to whoever
     knows the purchase's id; it moves no real money and exists with the sandbox gateway only.
     A replay gets the purchase as it now stands.
-    Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, REQUEST_ID_REUSED.
+    Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, CHECKOUT_EXPIRED, PURCHASE_OF_OTHER_GATEWAY,
+    REQUEST_ID_REUSED.
     """
 
 @_typing.type_check_only
@@ -61,19 +68,26 @@ class PurchaseServiceAsyncStub(PurchaseServiceStub):
     """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
     A replay gets the purchase as it now stands.
     Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-    SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
+    SERVICE_RETIRED, CURRENCY_NOT_SUPPORTED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED,
+    GATEWAY_UNAVAILABLE (the purchase waits; the same request_id asks the gateway again).
     """
     GetPurchase: _aio.UnaryUnaryMultiCallable[_purchase_pb2.GetPurchaseRequest, _purchase_pb2.GetPurchaseResponse]  # type: ignore[assignment]
-    """Returns one purchase."""
+    """Returns one purchase. Errors: PURCHASE_NOT_FOUND."""
     ListPurchases: _aio.UnaryUnaryMultiCallable[_purchase_pb2.ListPurchasesRequest, _purchase_pb2.ListPurchasesResponse]  # type: ignore[assignment]
-    """Lists an account's purchases, newest first."""
+    """Lists an account's purchases, newest first. Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED."""
     RefundPurchase: _aio.UnaryUnaryMultiCallable[_purchase_pb2.RefundPurchaseRequest, _purchase_pb2.RefundPurchaseResponse]  # type: ignore[assignment]
-    """Refunds the unspent credits of a purchase pro rata, commission too. A replay gets the first refund's amount."""
+    """Refunds the unspent credits of a purchase pro rata, commission too: those of its grant that are neither spent,
+    reserved nor expired. The credits are gone at once; the gateway pays the customer back in its own time.
+    A purchase that has unspent credits again may be refunded again. Credential: the key of the account's customer, or
+    the operator's. A replay gets the first refund's amount and the purchase as it now stands.
+    Errors: PURCHASE_NOT_FOUND, PURCHASE_NOT_PAID, NOTHING_TO_REFUND, REQUEST_ID_REUSED.
+    """
     CompleteSandboxPayment: _aio.UnaryUnaryMultiCallable[_purchase_pb2.CompleteSandboxPaymentRequest, _purchase_pb2.CompleteSandboxPaymentResponse]  # type: ignore[assignment]
     """Plays the payer's part at the sandbox gateway: pays, or fails to. Like a checkout page it is open to whoever
     knows the purchase's id; it moves no real money and exists with the sandbox gateway only.
     A replay gets the purchase as it now stands.
-    Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, REQUEST_ID_REUSED.
+    Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, CHECKOUT_EXPIRED, PURCHASE_OF_OTHER_GATEWAY,
+    REQUEST_ID_REUSED.
     """
 
 class PurchaseServiceServicer:
@@ -87,7 +101,8 @@ class PurchaseServiceServicer:
         """Starts the purchase of a pack for an account. The terms, the commission rate included, are frozen here.
         A replay gets the purchase as it now stands.
         Errors: PACK_NOT_FOUND, ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
-        SERVICE_RETIRED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED.
+        SERVICE_RETIRED, CURRENCY_NOT_SUPPORTED, ACCOUNT_SUSPENDED, PROVIDER_SUSPENDED, REQUEST_ID_REUSED,
+        GATEWAY_UNAVAILABLE (the purchase waits; the same request_id asks the gateway again).
         """
 
     def GetPurchase(
@@ -95,21 +110,26 @@ class PurchaseServiceServicer:
         request: _purchase_pb2.GetPurchaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_pb2.GetPurchaseResponse, _abc.Awaitable[_purchase_pb2.GetPurchaseResponse]]:
-        """Returns one purchase."""
+        """Returns one purchase. Errors: PURCHASE_NOT_FOUND."""
 
     def ListPurchases(
         self,
         request: _purchase_pb2.ListPurchasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_pb2.ListPurchasesResponse, _abc.Awaitable[_purchase_pb2.ListPurchasesResponse]]:
-        """Lists an account's purchases, newest first."""
+        """Lists an account's purchases, newest first. Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED."""
 
     def RefundPurchase(
         self,
         request: _purchase_pb2.RefundPurchaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_purchase_pb2.RefundPurchaseResponse, _abc.Awaitable[_purchase_pb2.RefundPurchaseResponse]]:
-        """Refunds the unspent credits of a purchase pro rata, commission too. A replay gets the first refund's amount."""
+        """Refunds the unspent credits of a purchase pro rata, commission too: those of its grant that are neither spent,
+        reserved nor expired. The credits are gone at once; the gateway pays the customer back in its own time.
+        A purchase that has unspent credits again may be refunded again. Credential: the key of the account's customer, or
+        the operator's. A replay gets the first refund's amount and the purchase as it now stands.
+        Errors: PURCHASE_NOT_FOUND, PURCHASE_NOT_PAID, NOTHING_TO_REFUND, REQUEST_ID_REUSED.
+        """
 
     def CompleteSandboxPayment(
         self,
@@ -119,7 +139,8 @@ class PurchaseServiceServicer:
         """Plays the payer's part at the sandbox gateway: pays, or fails to. Like a checkout page it is open to whoever
         knows the purchase's id; it moves no real money and exists with the sandbox gateway only.
         A replay gets the purchase as it now stands.
-        Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, REQUEST_ID_REUSED.
+        Errors: PURCHASE_NOT_FOUND, PURCHASE_PAID, PURCHASE_FAILED, CHECKOUT_EXPIRED, PURCHASE_OF_OTHER_GATEWAY,
+        REQUEST_ID_REUSED.
         """
 
 def add_PurchaseServiceServicer_to_server(servicer: PurchaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

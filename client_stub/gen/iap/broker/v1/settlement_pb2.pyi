@@ -27,6 +27,7 @@ class StatementLineKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATEMENT_LINE_KIND_REFUND: _ClassVar[StatementLineKind]
     STATEMENT_LINE_KIND_PAYOUT: _ClassVar[StatementLineKind]
     STATEMENT_LINE_KIND_PAYOUT_FAILED: _ClassVar[StatementLineKind]
+    STATEMENT_LINE_KIND_CHARGEBACK: _ClassVar[StatementLineKind]
 PAYOUT_STATE_UNSPECIFIED: PayoutState
 PAYOUT_STATE_IN_TRANSIT: PayoutState
 PAYOUT_STATE_PAID: PayoutState
@@ -36,6 +37,7 @@ STATEMENT_LINE_KIND_SALE: StatementLineKind
 STATEMENT_LINE_KIND_REFUND: StatementLineKind
 STATEMENT_LINE_KIND_PAYOUT: StatementLineKind
 STATEMENT_LINE_KIND_PAYOUT_FAILED: StatementLineKind
+STATEMENT_LINE_KIND_CHARGEBACK: StatementLineKind
 
 class Payout(_message.Message):
     __slots__ = ("payout_id", "provider_id", "amount", "state", "create_time", "resolve_time", "reference")

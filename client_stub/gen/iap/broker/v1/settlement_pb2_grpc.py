@@ -86,7 +86,7 @@ class SettlementServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSales(self, request, context):
-        """Lists a provider's paid purchases, oldest first.
+        """Lists a provider's paid purchases, oldest first. Errors of this and the next: PROVIDER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,7 @@ class SettlementServiceServicer(object):
 
     def CreatePayout(self, request, context):
         """Pays out all that is payable in one currency, if it is at least the minimum. A replay gets the payout as it now
-        stands.
+        stands. Errors: PROVIDER_NOT_FOUND, PROVIDER_SUSPENDED, PAYOUT_BELOW_MINIMUM, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +109,7 @@ class SettlementServiceServicer(object):
 
     def MarkPayoutPaid(self, request, context):
         """Records that the transfer of a payout arrived. A replay gets the payout as it now stands.
+        Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +117,7 @@ class SettlementServiceServicer(object):
 
     def MarkPayoutFailed(self, request, context):
         """Records that the transfer of a payout failed; its amount is payable again. A replay gets the payout as it now
-        stands.
+        stands. Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

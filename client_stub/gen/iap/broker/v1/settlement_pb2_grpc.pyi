@@ -38,18 +38,20 @@ class SettlementServiceStub:
     GetProviderBalance: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.GetProviderBalanceRequest, _settlement_pb2.GetProviderBalanceResponse]
     """Returns what a provider is owed now, and its sales and commission so far, one Money per currency."""
     ListSales: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ListSalesRequest, _settlement_pb2.ListSalesResponse]
-    """Lists a provider's paid purchases, oldest first."""
+    """Lists a provider's paid purchases, oldest first. Errors of this and the next: PROVIDER_NOT_FOUND."""
     GetStatement: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.GetStatementRequest, _settlement_pb2.GetStatementResponse]
     """Returns a provider's money movements in a period, with totals per currency."""
     CreatePayout: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.CreatePayoutRequest, _settlement_pb2.CreatePayoutResponse]
     """Pays out all that is payable in one currency, if it is at least the minimum. A replay gets the payout as it now
-    stands.
+    stands. Errors: PROVIDER_NOT_FOUND, PROVIDER_SUSPENDED, PAYOUT_BELOW_MINIMUM, REQUEST_ID_REUSED.
     """
     MarkPayoutPaid: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.MarkPayoutPaidRequest, _settlement_pb2.MarkPayoutPaidResponse]
-    """Records that the transfer of a payout arrived. A replay gets the payout as it now stands."""
+    """Records that the transfer of a payout arrived. A replay gets the payout as it now stands.
+    Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
+    """
     MarkPayoutFailed: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.MarkPayoutFailedRequest, _settlement_pb2.MarkPayoutFailedResponse]
     """Records that the transfer of a payout failed; its amount is payable again. A replay gets the payout as it now
-    stands.
+    stands. Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
     """
     ListPayouts: _grpc.UnaryUnaryMultiCallable[_settlement_pb2.ListPayoutsRequest, _settlement_pb2.ListPayoutsResponse]
     """Lists a provider's payouts, newest first."""
@@ -64,18 +66,20 @@ class SettlementServiceAsyncStub(SettlementServiceStub):
     GetProviderBalance: _aio.UnaryUnaryMultiCallable[_settlement_pb2.GetProviderBalanceRequest, _settlement_pb2.GetProviderBalanceResponse]  # type: ignore[assignment]
     """Returns what a provider is owed now, and its sales and commission so far, one Money per currency."""
     ListSales: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ListSalesRequest, _settlement_pb2.ListSalesResponse]  # type: ignore[assignment]
-    """Lists a provider's paid purchases, oldest first."""
+    """Lists a provider's paid purchases, oldest first. Errors of this and the next: PROVIDER_NOT_FOUND."""
     GetStatement: _aio.UnaryUnaryMultiCallable[_settlement_pb2.GetStatementRequest, _settlement_pb2.GetStatementResponse]  # type: ignore[assignment]
     """Returns a provider's money movements in a period, with totals per currency."""
     CreatePayout: _aio.UnaryUnaryMultiCallable[_settlement_pb2.CreatePayoutRequest, _settlement_pb2.CreatePayoutResponse]  # type: ignore[assignment]
     """Pays out all that is payable in one currency, if it is at least the minimum. A replay gets the payout as it now
-    stands.
+    stands. Errors: PROVIDER_NOT_FOUND, PROVIDER_SUSPENDED, PAYOUT_BELOW_MINIMUM, REQUEST_ID_REUSED.
     """
     MarkPayoutPaid: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkPayoutPaidRequest, _settlement_pb2.MarkPayoutPaidResponse]  # type: ignore[assignment]
-    """Records that the transfer of a payout arrived. A replay gets the payout as it now stands."""
+    """Records that the transfer of a payout arrived. A replay gets the payout as it now stands.
+    Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
+    """
     MarkPayoutFailed: _aio.UnaryUnaryMultiCallable[_settlement_pb2.MarkPayoutFailedRequest, _settlement_pb2.MarkPayoutFailedResponse]  # type: ignore[assignment]
     """Records that the transfer of a payout failed; its amount is payable again. A replay gets the payout as it now
-    stands.
+    stands. Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
     """
     ListPayouts: _aio.UnaryUnaryMultiCallable[_settlement_pb2.ListPayoutsRequest, _settlement_pb2.ListPayoutsResponse]  # type: ignore[assignment]
     """Lists a provider's payouts, newest first."""
@@ -97,7 +101,7 @@ class SettlementServiceServicer:
         request: _settlement_pb2.ListSalesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_pb2.ListSalesResponse, _abc.Awaitable[_settlement_pb2.ListSalesResponse]]:
-        """Lists a provider's paid purchases, oldest first."""
+        """Lists a provider's paid purchases, oldest first. Errors of this and the next: PROVIDER_NOT_FOUND."""
 
     def GetStatement(
         self,
@@ -112,7 +116,7 @@ class SettlementServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_pb2.CreatePayoutResponse, _abc.Awaitable[_settlement_pb2.CreatePayoutResponse]]:
         """Pays out all that is payable in one currency, if it is at least the minimum. A replay gets the payout as it now
-        stands.
+        stands. Errors: PROVIDER_NOT_FOUND, PROVIDER_SUSPENDED, PAYOUT_BELOW_MINIMUM, REQUEST_ID_REUSED.
         """
 
     def MarkPayoutPaid(
@@ -120,7 +124,9 @@ class SettlementServiceServicer:
         request: _settlement_pb2.MarkPayoutPaidRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_pb2.MarkPayoutPaidResponse, _abc.Awaitable[_settlement_pb2.MarkPayoutPaidResponse]]:
-        """Records that the transfer of a payout arrived. A replay gets the payout as it now stands."""
+        """Records that the transfer of a payout arrived. A replay gets the payout as it now stands.
+        Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
+        """
 
     def MarkPayoutFailed(
         self,
@@ -128,7 +134,7 @@ class SettlementServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_settlement_pb2.MarkPayoutFailedResponse, _abc.Awaitable[_settlement_pb2.MarkPayoutFailedResponse]]:
         """Records that the transfer of a payout failed; its amount is payable again. A replay gets the payout as it now
-        stands.
+        stands. Errors: PAYOUT_NOT_FOUND, PAYOUT_RESOLVED, REQUEST_ID_REUSED.
         """
 
     def ListPayouts(
