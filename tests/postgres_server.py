@@ -27,12 +27,15 @@ _POLL_SECONDS = 0.01
 _STATUS_LINE = 7
 
 # Waits until its standard input is closed, by close() or by the end of the process that holds the other end, then
-# clears up. A server that was left behind, or is only starting, writes what cannot be removed before it has ended.
+# clears up. A server that was left behind, or is only starting, writes what cannot be removed before it has ended; and
+# so may the children of one that was killed, for a moment after the directory is gone.
 _JANITOR = """
 cat > /dev/null
 for _ in $(seq 50); do
-    pid=$(head -n 1 data/postmaster.pid) && kill -QUIT "$pid" || { rm -rf "$1" && exit; }
-    sleep 0.2
+    pid=$(head -n 1 data/postmaster.pid) && kill -QUIT "$pid" || rm -rf "$1"
+    sleep 0.1
+    [ -e "$1" ] || exit 0
+    sleep 0.1
 done
 rm -rf "$1"
 """
