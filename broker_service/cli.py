@@ -13,8 +13,10 @@ import click
 from sqlalchemy.engine import make_url
 
 from broker_service.domain.commission import BASIS_POINTS, DEFAULT_COMMISSION_BASIS_POINTS
+from broker_service.domain.errors import Refusal
 from broker_service.engine.auditing import audit
 from broker_service.engine.clock import system_clock
+from broker_service.engine.demo_seeding import seed_demo
 from broker_service.engine.pruning import Pruned, prune
 from broker_service.engine.writing import write_with_retries
 from broker_service.settings import DEFAULT_DATABASE, DEFAULT_LISTEN, BrokerSettings
@@ -199,6 +201,25 @@ def audit_command(database: str, as_json: bool) -> int:
         verdict = differences if found.violations else "the books agree"
         click.echo(f"{found.accounts_checked} {accounts}, {found.entries_checked} {entries}: {verdict}")
     return 1 if found.violations else 0
+
+
+@command.command("seed-demo")
+@_database_option
+@_json_option
+def seed_demo_command(database: str, as_json: bool) -> None:
+    """Set up a demo provider, service, packs, customer and account, and print ids, keys and tokens.
+
+    Brokers may serve meanwhile. Done before: what is there stays, and new keys and a new token are printed.
+    """
+    try:
+        seeded = asyncio.run(_with_database(database, lambda opened: seed_demo(opened, system_clock)))
+    except Refusal as refusal:
+        raise StartupError(str(refusal)) from refusal
+    if as_json:
+        click.echo(json.dumps(asdict(seeded)))
+        return
+    for name, value in asdict(seeded).items():
+        click.echo(f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, tuple) else value}")
 
 
 @command.command("prune")
