@@ -85,6 +85,7 @@ class Account(Struct, frozen=True):
     """One customer's credits for one service.
 
     `update_time` is the instant of its last change; `state_reason` is why the operator has put it into its state.
+    `token_epoch` grows whenever its tokens change: so whoever knows one from before can tell.
     """
 
     account_id: str
@@ -98,6 +99,7 @@ class Account(Struct, frozen=True):
     create_time: datetime
     update_time: datetime
     state_reason: str = ""
+    token_epoch: int = 0
 
     @property
     def balance(self) -> Balance:

@@ -121,7 +121,15 @@ INSERT_JOURNAL_POSTINGS = Insert(
 UPDATE_ACCOUNTS = Update(
     tables.accounts,
     keys=("account_id",),
-    changing=("state", "ledger_credits", "reserved_credits", "entry_count", "update_time", "state_reason"),
+    changing=(
+        "state",
+        "ledger_credits",
+        "reserved_credits",
+        "entry_count",
+        "update_time",
+        "state_reason",
+        "token_epoch",
+    ),
 )
 UPDATE_GRANTS = Update(
     tables.grants, keys=("account_id", "grant_id"), changing=("remaining_credits", "reserved_credits", "spent")
