@@ -134,7 +134,7 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(gate, directory), server)
     purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(
-        PurchaseServicer(gate, directory, committer, commission_basis_points=settings.commission_basis_points),
+        PurchaseServicer(gate, directory, committer, reader, commission_basis_points=settings.commission_basis_points),
         server,
     )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(

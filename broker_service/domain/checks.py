@@ -3,10 +3,10 @@
 A rule calls them in the contract's order: existence, replay, suspension, state, amounts, credits.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from broker_service.domain.book import Book
-from broker_service.domain.commands import Capture, Charge, Extend, Refund, Release, Reserve
+from broker_service.domain.commands import Capture, Charge, Extend, Refund, Release, Reserve, StartPurchase
 from broker_service.domain.errors import (
     AccountNotFound,
     AccountSuspended,
@@ -26,6 +26,17 @@ def account_of(book: Book) -> Account:
     if book.account is None:
         raise AccountNotFound(account_id=book.account_id)
     return book.account
+
+
+def account_opened(book: Book, command: Reserve | Charge | StartPurchase, now: datetime) -> Account:
+    """Returns the book's account, which the command's token, if it has one, must open now.
+
+    Raises AccountNotFound, TokenOutdated.
+    """
+    account = account_of(book)
+    if command.token is not None:
+        command.token.check(account, now)
+    return account
 
 
 def reservation_of(book: Book, command: Capture | Release | Extend | Refund) -> Reservation:

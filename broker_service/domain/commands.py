@@ -1,6 +1,7 @@
 """What can be asked of an account: one immutable value per request.
 
-Each names its account and the rows it needs, so that a whole batch is loaded at once.
+Each names its account and the rows it needs, so that a whole batch is loaded at once. A `token` is what is known of the
+account token that the caller has shown; None: it has shown something else.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from msgspec import Struct
 from broker_service.domain.computed_once import computed_once
 from broker_service.domain.fingerprints import fingerprint
 from broker_service.domain.identities import grant_id_for, operation_id_for, purchase_id_for, reservation_id_for
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import AccountState, GrantKind
 
 
@@ -27,6 +29,7 @@ class Reserve(Struct, frozen=True, dict=True):
     max_ttl: timedelta
     description: str
     metadata: Mapping[str, str]
+    token: KnownToken | None = None
 
     @computed_once
     def reservation_id(self) -> str:
@@ -90,6 +93,7 @@ class Charge(Struct, frozen=True, dict=True):
     credits: int
     description: str
     metadata: Mapping[str, str]
+    token: KnownToken | None = None
 
     @computed_once
     def reservation_id(self) -> str:
@@ -239,6 +243,7 @@ class StartPurchase(Struct, frozen=True, dict=True):
     account_id: str
     pack: PackTerms
     return_url: str
+    token: KnownToken | None = None
 
     @computed_once
     def purchase_id(self) -> str:

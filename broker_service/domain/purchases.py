@@ -6,11 +6,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
+from broker_service.domain.checks import account_opened
 from broker_service.domain.commands import ResolvePayment, StartPurchase
 from broker_service.domain.commission import commission_minor_units
 from broker_service.domain.entries import EntryDraft, write_entries
 from broker_service.domain.errors import (
-    AccountNotFound,
     AccountSuspended,
     InvariantError,
     PackArchived,
@@ -76,9 +76,7 @@ def sale_of(purchase: Purchase) -> JournalEntry:
 
 def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> tuple[Changes, PurchaseResult]:
     """Freezes the pack's terms and the commission in a pending purchase."""
-    account, pack = book.account, command.pack
-    if account is None:
-        raise AccountNotFound(account_id=book.account_id)
+    account, pack = account_opened(book, command, now), command.pack
     first = book.purchases.get(command.purchase_id)
     if first is not None:
         if first.fingerprint != command.fingerprint:

@@ -96,6 +96,7 @@ class Account(Struct, frozen=True):
 
     `update_time` is the instant of its last change; `state_reason` is why the operator has put it into its state.
     Below `low_balance_credits` its customer is told; 0 is never.
+    `token_epoch` grows whenever its tokens change: so whoever knows one from before can tell.
     """
 
     account_id: str
@@ -110,6 +111,7 @@ class Account(Struct, frozen=True):
     update_time: datetime
     state_reason: str = ""
     low_balance_credits: int = 0
+    token_epoch: int = 0
 
     @property
     def balance(self) -> Balance:

@@ -139,6 +139,7 @@ UPDATE_ACCOUNTS = Update(
         "update_time",
         "state_reason",
         "low_balance_credits",
+        "token_epoch",
     ),
 )
 UPDATE_GRANTS = Update(

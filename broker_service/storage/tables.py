@@ -111,6 +111,7 @@ accounts = Table(
     _instant("update_time"),
     _text("state_reason"),
     _count("low_balance_credits"),
+    _count("token_epoch"),
     CheckConstraint("reserved_credits >= 0", name="accounts_reserved_credits_not_negative"),
     CheckConstraint("ledger_credits >= reserved_credits", name="accounts_ledger_credits_cover_reserved"),
     **_UPDATED_IN_PLACE,

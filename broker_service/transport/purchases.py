@@ -9,6 +9,7 @@ from broker_service.domain.identities import account_id_within
 from broker_service.domain.records import PurchaseState
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
+from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.payments import sandbox
 from broker_service.transport.endpoint import Caller, Gate, rpc
 from broker_service.transport.rendering import render_purchase
@@ -17,10 +18,19 @@ from broker_service.transport.rendering import render_purchase
 class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
     """Starts purchases and takes the sandbox's payments, through the committer."""
 
-    def __init__(self, gate: Gate, directory: Directory, committer: Committer, *, commission_basis_points: int) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        directory: Directory,
+        committer: Committer,
+        reader: LedgerReader,
+        *,
+        commission_basis_points: int,
+    ) -> None:
         self.gate = gate
         self._directory = directory
         self._committer = committer
+        self._reader = reader
         self._commission_basis_points = commission_basis_points
 
     @rpc()
@@ -29,14 +39,17 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
     ) -> purchase_pb2.CreatePurchaseResponse:
         """See the contract."""
         account = await self.gate.account(request)
+        # Before what else may not be found.
+        await self._reader.check(account.account_id, account.token)
         pack = await self._directory.pack(request.pack_id)
-        self.gate.check_customer(request, account, caller)
+        self.gate.check_customer(account, caller)
         result = await self._committer.execute(
             commands.StartPurchase(
                 request_id=request.request_id.lower(),
                 account_id=account.account_id,
                 pack=await self._terms(pack),
                 return_url=request.return_url,
+                token=account.token,
             )
         )
         purchase = result.purchase

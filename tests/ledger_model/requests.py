@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from broker_service.domain import commands as ask
 from broker_service.domain.identities import account_id_for, shard_of
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import MAX_BALANCE, AccountState, GrantKind
 
 SECOND = timedelta(seconds=1)
@@ -66,7 +67,9 @@ class Requests:
             token_hash=next(self._token_hashes),
         )
 
-    def reserve(self, number: int, amount: int, ttl: timedelta | None, *, suspended: bool) -> ask.Reserve:
+    def reserve(
+        self, number: int, amount: int, ttl: timedelta | None, token: KnownToken | None, *, suspended: bool
+    ) -> ask.Reserve:
         return ask.Reserve(
             request_id=self._new_id(ask.Reserve),
             account_id=self.account_ids[number],
@@ -78,11 +81,12 @@ class Requests:
             max_ttl=MAX_TTL,
             description="work",
             metadata={},
+            token=token,
         )
 
-    def charge(self, number: int, amount: int, *, suspended: bool) -> ask.Charge:
+    def charge(self, number: int, amount: int, token: KnownToken | None, *, suspended: bool) -> ask.Charge:
         account_id, provider_id = self.account_ids[number], OWNERS[number].service
-        return ask.Charge(self._new_id(ask.Charge), account_id, provider_id, suspended, amount, "work", {})
+        return ask.Charge(self._new_id(ask.Charge), account_id, provider_id, suspended, amount, "work", {}, token)
 
     def capture(self, first: Making, amount: int | None, *, keep_open: bool) -> ask.Capture:
         return ask.Capture(*self._about(ask.Capture, first), amount, keep_open)
@@ -120,7 +124,15 @@ class Requests:
         return ask.Settle(self.account_ids[number])
 
     def start_purchase(
-        self, number: int, amount: int, validity: timedelta | None, price: int, rate: int, trouble: str | None
+        self,
+        number: int,
+        amount: int,
+        validity: timedelta | None,
+        price: int,
+        rate: int,
+        trouble: str | None,
+        *,
+        token: KnownToken | None,
     ) -> ask.StartPurchase:
         """Asks to buy a pack that has some trouble: the name of a flag, or "service" for another one's pack."""
         pack = ask.PackTerms(
@@ -138,7 +150,7 @@ class Requests:
             provider_suspended=trouble == "provider_suspended",
         )
         request_id = self._new_id(ask.StartPurchase)
-        return ask.StartPurchase(request_id, self.account_ids[number], pack, "https://shop.example")
+        return ask.StartPurchase(request_id, self.account_ids[number], pack, "https://shop.example", token)
 
     def resolve_payment(self, purchase: ask.StartPurchase, *, succeeded: bool) -> ask.ResolvePayment:
         request_id = self._new_id(ask.ResolvePayment)

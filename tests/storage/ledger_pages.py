@@ -49,9 +49,7 @@ def now() -> datetime:
 
 
 def account(account_id: str = "acc", text: str = "", number: int = 0, time: datetime = NOW) -> Account:
-    return Account(
-        account_id, text, text, text, AccountState.ACTIVE, number, number, number, time, time, state_reason=text
-    )
+    return Account(account_id, text, text, text, AccountState.ACTIVE, number, number, number, time, time, text, number)
 
 
 def grant(account_id: str = "acc", grant_id: str = "grt", number: int = 1, time: datetime = NOW) -> Grant:

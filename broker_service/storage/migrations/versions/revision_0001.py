@@ -56,6 +56,7 @@ def _make_accounts() -> None:
         sa.Column("update_time", _INSTANT, nullable=False),
         sa.Column("state_reason", _TEXT, nullable=False),
         sa.Column("low_balance_credits", sa.BigInteger(), nullable=False),
+        sa.Column("token_epoch", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("reserved_credits >= 0", name="accounts_reserved_credits_not_negative"),
         sa.CheckConstraint("ledger_credits >= reserved_credits", name="accounts_ledger_credits_cover_reserved"),
         sqlite_with_rowid=False,
