@@ -126,3 +126,17 @@ async def test_commands_that_wait_together_are_committed_together(database: Held
     await asyncio.gather(first, *others)
     after = committer.counts
     assert (after.commands - before.commands, after.commits - before.commits) == (8, 2)
+
+
+async def test_who_cannot_bear_to_hear_of_a_commit_harms_nobody(database: HeldDatabase) -> None:
+    heard: list[Verdict] = []
+
+    def listen(verdict: Verdict) -> None:
+        heard.append(verdict)
+        raise RuntimeError
+
+    committer = Committer(database, system_clock, on_commit=listen)
+    opened = await asyncio.wait_for(balance(committer, ACCOUNT), 5)
+    assert opened.account_id == ACCOUNT
+    assert isinstance(await asyncio.wait_for(committer.execute(reserve(ACCOUNT, "a")), 5), ReservationResult)
+    assert len(heard) == 2
