@@ -136,7 +136,13 @@ async def test_who_cannot_bear_to_hear_of_a_commit_harms_nobody(database: HeldDa
         raise RuntimeError
 
     committer = Committer(database, system_clock, on_commit=listen)
-    opened = await asyncio.wait_for(balance(committer, ACCOUNT), 5)
-    assert opened.account_id == ACCOUNT
-    assert isinstance(await asyncio.wait_for(committer.execute(reserve(ACCOUNT, "a")), 5), ReservationResult)
-    assert len(heard) == 2
+    await balance(committer, ACCOUNT)
+    database.gate.clear()
+    first = asyncio.create_task(committer.execute(reserve(ACCOUNT, "a")))
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(committer.execute(reserve(ACCOUNT, "b")))
+    await asyncio.sleep(0.05)
+    database.gate.set()
+    for answer in (first, waiting):
+        assert isinstance(await asyncio.wait_for(answer, 5), ReservationResult)
+    assert len(heard) == 3
