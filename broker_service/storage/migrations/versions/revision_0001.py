@@ -295,8 +295,6 @@ def _make_auto_top_ups() -> None:
         sa.Column("threshold_credits", sa.BigInteger(), nullable=False),
         sa.Column("currency", sa.String(3), nullable=False),
         sa.Column("monthly_cap_minor_units", sa.BigInteger(), nullable=False),
-        sa.Column("month", _TEXT, nullable=False),
-        sa.Column("spent_minor_units", sa.BigInteger(), nullable=False),
         sa.Column("consent", _TEXT, nullable=False),
         sa.Column("consent_time", _INSTANT, nullable=False),
         sa.Column("failed_payments", sa.Integer(), nullable=False),
