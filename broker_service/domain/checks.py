@@ -6,7 +6,7 @@ A rule calls them in the contract's order: existence, replay, suspension, state,
 from datetime import datetime, timedelta
 
 from broker_service.domain.book import Book
-from broker_service.domain.commands import Capture, Charge, Extend, Refund, Release, Reserve, StartPurchase
+from broker_service.domain.commands import Capture, Charge, Extend, Refund, Release, Reserve
 from broker_service.domain.errors import (
     AccountNotFound,
     AccountSuspended,
@@ -18,6 +18,7 @@ from broker_service.domain.errors import (
     ReservationNotFound,
     ReservationReleased,
 )
+from broker_service.domain.purchase_commands import StartPurchase
 from broker_service.domain.records import Account, AccountState, Reservation, ReservationState
 
 

@@ -20,7 +20,7 @@ from broker_service.domain.auto_top_ups import (
     paused,
     turned_off,
 )
-from broker_service.domain.directory import Pack
+from broker_service.domain.directory import NamedAccount, Pack
 from broker_service.domain.errors import (
     CurrencyNotSupported,
     InvalidField,
@@ -31,7 +31,7 @@ from broker_service.domain.errors import (
     Refusal,
 )
 from broker_service.domain.identities import shard_of
-from broker_service.domain.records import Account, Purchase, PurchaseOrigin, PurchaseState
+from broker_service.domain.records import Purchase, PurchaseOrigin, PurchaseState
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
 from broker_service.engine.payment_desk import PaymentDesk
@@ -70,7 +70,7 @@ class AutoTopUps:
     # Agreeing.
 
     async def agree(
-        self, account: Account, pack: Pack, *, threshold_credits: int, monthly_cap_minor_units: int, consent: str
+        self, account: NamedAccount, pack: Pack, *, threshold_credits: int, monthly_cap_minor_units: int, consent: str
     ) -> AutoTopUp:
         """Has an account topped up from now on, and returns how.
 

@@ -3,9 +3,8 @@
 from iap.broker.v1 import account_pb2
 
 from broker_service.domain.auto_top_ups import AutoTopUp, AutoTopUpState
-from broker_service.domain.directory import Role
+from broker_service.domain.directory import NamedAccount, Role
 from broker_service.domain.errors import InvalidField
-from broker_service.domain.records import Account
 from broker_service.engine.auto_top_ups import AutoTopUps
 from broker_service.engine.directory import Directory
 from broker_service.transport.endpoint import Caller, Gate, rpc
@@ -61,7 +60,7 @@ class AutoTopUpMethods:
         account = await self._customers_account(request.account_id, caller)
         return account_pb2.GetAutoTopUpResponse(auto_top_up=await self._shown(account.account_id))
 
-    async def _customers_account(self, account_id: str, caller: Caller) -> Account:
+    async def _customers_account(self, account_id: str, caller: Caller) -> NamedAccount:
         account = await self._directory.account(account_id)
         if not caller.is_customer(account.customer_id):
             raise permission_denied("key of the account's customer")

@@ -17,6 +17,7 @@ from broker_service.domain.errors import (
     TokenOutdated,
 )
 from broker_service.engine.committer import DeadlinePassedError, HaltedError, OverloadedError
+from broker_service.engine.payment_desk import GatewayUnavailableError
 from broker_service.storage.errors import StorageConflictError, StorageError
 from mesh_runtime.call_errors import CallError, invalid_argument, overloaded, retry_info, unavailable
 from mesh_runtime.field_rules import FieldViolation
@@ -25,7 +26,14 @@ DOMAIN = "iap.broker"
 _RETRY_AFTER = timedelta(milliseconds=200)
 _RETRY_AFTER_OUTAGE = timedelta(seconds=1)
 
-EXPECTED_ERRORS = (Refusal, StorageError, OverloadedError, DeadlinePassedError, HaltedError)
+EXPECTED_ERRORS = (
+    Refusal,
+    StorageError,
+    OverloadedError,
+    DeadlinePassedError,
+    HaltedError,
+    GatewayUnavailableError,
+)
 
 
 def to_call_error(error: Exception, offer: broker_pb2.Offer | None = None) -> CallError:
@@ -115,6 +123,15 @@ def _not_done(error: Exception) -> CallError:
             message="concurrent writers got in each other's way",
             domain=DOMAIN,
             details=[retry_info(_RETRY_AFTER)],
+        )
+    if isinstance(error, GatewayUnavailableError):
+        return CallError(
+            code=grpc.StatusCode.UNAVAILABLE,
+            reason="GATEWAY_UNAVAILABLE",
+            message=str(error),
+            domain=DOMAIN,
+            metadata={"gateway": error.gateway},
+            details=[retry_info(_RETRY_AFTER_OUTAGE)],
         )
     if isinstance(error, HaltedError):
         return unavailable(DOMAIN, "the broker has stopped writing to its ledger", _RETRY_AFTER_OUTAGE)

@@ -6,10 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from broker_service.domain.book import Book
-from broker_service.domain.commands import Charge, PackTerms, Reserve, RotateToken, StartPurchase
+from broker_service.domain.commands import Charge, Reserve, RotateToken
 from broker_service.domain.decide import decide_batch
 from broker_service.domain.errors import AccountNotFound, AccountSuspended, RequestIdReused, TokenOutdated
 from broker_service.domain.known_tokens import KnownToken
+from broker_service.domain.purchase_commands import PackTerms, StartPurchase
 from broker_service.domain.records import AccountState
 from tests.unit.broker_service.domain.ledger_world import (
     ACCOUNT,
