@@ -29,6 +29,7 @@ from broker_service.engine.clock import Clock, system_clock
 from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
+from broker_service.engine.settlement import Settlement
 from broker_service.settings import BrokerSettings
 from broker_service.storage.database import Database, create_database, open_database
 from broker_service.storage.errors import StorageError
@@ -40,6 +41,7 @@ from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
 from broker_service.transport.purchases import PurchaseServicer
+from broker_service.transport.settlement import SettlementServicer
 from mesh_runtime.addresses import Address
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
@@ -140,8 +142,8 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(gate, directory, committer, Auditor(database)), server
     )
-    # None of its RPCs is built yet; the generated base class answers UNIMPLEMENTED.
-    settlement_pb2_grpc.add_SettlementServiceServicer_to_server(settlement_pb2_grpc.SettlementServiceServicer(), server)
+    settlement = Settlement(database, clock, payout_minimums=settings.payout_minimums)
+    settlement_pb2_grpc.add_SettlementServiceServicer_to_server(SettlementServicer(gate, directory, settlement), server)
     watch.start()
     if settings.sweep_seconds > 0:
         sweeper.start()

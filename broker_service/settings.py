@@ -1,6 +1,7 @@
 """What can be set about a broker; each setting comes from its flag, else its environment variable, else its default."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh_runtime.addresses import Address
@@ -16,7 +17,8 @@ class BrokerSettings:
     `purchase_url` is where people buy packs; `{service}` in it becomes the service's name. `reuse_port` lets several
     processes serve the address, which clients spread over by connecting again after `max_connection_age_seconds`.
     Every `sweep_seconds` what has expired is written down; 0: by nobody. Every `watch_seconds` those who watch a
-    balance are told what time and other processes have changed.
+    balance are told what time and other processes have changed. `payout_minimums` are the least payouts by currency, in
+    minor units; without one it is a single minor unit.
     """
 
     listen: Address
@@ -34,3 +36,4 @@ class BrokerSettings:
     max_connection_age_seconds: float | None = None
     sweep_seconds: float = 0.0
     watch_seconds: float = 1.0
+    payout_minimums: Mapping[str, int] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from broker_service.domain.records import (
     Grant,
     Operation,
     PaymentNotice,
+    Payout,
     Purchase,
     PurchaseRefund,
     Reservation,
@@ -173,6 +174,7 @@ OPERATIONS = RecordRows(tables.operations, Operation)
 PURCHASES = RecordRows(tables.purchases, Purchase)
 PURCHASE_REFUNDS = RecordRows(tables.purchase_refunds, PurchaseRefund)
 PAYMENT_NOTICES = RecordRows(tables.payment_notices, PaymentNotice)
+PAYOUTS = RecordRows(tables.payouts, Payout)
 EVENTS = RecordRows(tables.events, Event, converted={"data": (_json_text, _EVENT_DATA.decode)})
 ACCOUNT_TOKENS = RecordRows(tables.account_tokens, AccountToken)
 TRIAL_CLAIMS = RecordRows(tables.trial_claims, TrialClaim)

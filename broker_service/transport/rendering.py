@@ -49,10 +49,13 @@ _ENTRY_KINDS = {
     EntryKind.EXPIRY: account_pb2.ENTRY_KIND_EXPIRY,
     EntryKind.PURCHASE_REFUND: account_pb2.ENTRY_KIND_PURCHASE_REFUND,
 }
-_PURCHASE_STATES = {
+PURCHASE_STATES = {
     PurchaseState.PENDING: purchase_pb2.PURCHASE_STATE_PENDING,
     PurchaseState.PAID: purchase_pb2.PURCHASE_STATE_PAID,
     PurchaseState.FAILED: purchase_pb2.PURCHASE_STATE_FAILED,
+    PurchaseState.REFUNDED: purchase_pb2.PURCHASE_STATE_REFUNDED,
+    PurchaseState.PARTIALLY_REFUNDED: purchase_pb2.PURCHASE_STATE_PARTIALLY_REFUNDED,
+    PurchaseState.CHARGED_BACK: purchase_pb2.PURCHASE_STATE_CHARGED_BACK,
 }
 _PROVIDER_STATES = {
     ProviderState.ACTIVE: admin_pb2.PROVIDER_STATE_ACTIVE,
@@ -198,7 +201,7 @@ def render_purchase(purchase: Purchase) -> purchase_pb2.Purchase:
         price=to_money(purchase.currency, purchase.price_minor_units),
         commission=to_money(purchase.currency, purchase.commission_minor_units),
         provider_share=to_money(purchase.currency, purchase.provider_share_minor_units),
-        state=_PURCHASE_STATES[purchase.state],
+        state=PURCHASE_STATES[purchase.state],
         create_time=to_timestamp(purchase.create_time),
         pay_time=None if purchase.pay_time is None else to_timestamp(purchase.pay_time),
     )
