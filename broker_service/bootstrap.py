@@ -33,6 +33,7 @@ from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.payment_desk import PaymentDesk
+from broker_service.engine.settlement import Settlement
 from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.settings import BrokerSettings
@@ -46,6 +47,7 @@ from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
 from broker_service.transport.purchases import PurchaseServicer
+from broker_service.transport.settlement import SettlementServicer
 from mesh_runtime.addresses import Address
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
@@ -161,8 +163,8 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(gate, directory, committer, desk, Auditor(database)), server
     )
-    # None of its RPCs is built yet; the generated base class answers UNIMPLEMENTED.
-    settlement_pb2_grpc.add_SettlementServiceServicer_to_server(settlement_pb2_grpc.SettlementServiceServicer(), server)
+    settlement = Settlement(database, clock, payout_minimums=settings.payout_minimums)
+    settlement_pb2_grpc.add_SettlementServiceServicer_to_server(SettlementServicer(gate, directory, settlement), server)
     watch.start()
     if settings.sweep_seconds > 0:
         sweeper.start()

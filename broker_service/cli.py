@@ -3,15 +3,19 @@
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from sqlalchemy.engine import make_url
 
+from broker_service.command_options import database_option as _database_option
+from broker_service.command_options import json_option as _json_option
+from broker_service.command_options import payout_minimum_option
+from broker_service.command_options import setting as _setting
+from broker_service.command_options import with_database as _with_database
 from broker_service.domain.commission import BASIS_POINTS, DEFAULT_COMMISSION_BASIS_POINTS
 from broker_service.domain.errors import Refusal
 from broker_service.engine.auditing import audit
@@ -20,9 +24,10 @@ from broker_service.engine.demo_seeding import seed_demo
 from broker_service.engine.pruning import Pruned, prune
 from broker_service.engine.writing import write_with_retries
 from broker_service.payments.sandbox import SandboxBehavior
-from broker_service.settings import DEFAULT_DATABASE, DEFAULT_LISTEN, BrokerSettings
-from broker_service.storage.database import Database, is_postgresql, open_database
-from broker_service.storage.errors import DatabaseUnusableError, StorageError
+from broker_service.settings import DEFAULT_LISTEN, BrokerSettings
+from broker_service.settle_command import settle_command
+from broker_service.storage.database import Database, is_postgresql
+from broker_service.storage.errors import DatabaseUnusableError
 from broker_service.storage.pruning import MIN_REPLAY_WINDOW
 from broker_service.storage.schema import DEFAULT_SHARDS, MAX_SHARDS, migrate_schema, shards_of
 from mesh_runtime.addresses import parse_address
@@ -31,25 +36,6 @@ from mesh_runtime.logs import LEVELS, STYLES, configure_logging
 from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.worker import Worker, this_worker
 from mesh_runtime.workers import MAX_CONNECTION_AGE_SECONDS, supervise
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-Outcome = TypeVar("Outcome")
-
-_database_option = click.option(
-    "--database",
-    envvar="IAP_BROKER_DATABASE",
-    default=DEFAULT_DATABASE,
-    show_default=True,
-    show_envvar=True,
-    help="Where the ledger is kept: sqlite:///path/to/file.db, or postgresql+asyncpg://user:password@host:port/name.",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def _setting(flag: str, **attributes: Any) -> Callable[[Command], Command]:
-    """Returns an option whose environment variable is IAP_BROKER_ and its name."""
-    variable = "IAP_BROKER_" + flag.removeprefix("--").replace("-", "_").upper()
-    return click.option(flag, envvar=variable, show_envvar=True, show_default=True, **attributes)
 
 
 def _days(text: str) -> timedelta:
@@ -168,6 +154,7 @@ def migrate(database: str, as_json: bool) -> None:
     default=1.0,
     help="When the sandbox gateway tells what it delays or tells twice.",
 )
+@payout_minimum_option
 @_setting("--log-level", type=click.Choice(LEVELS), default="info", help="One line per call at info and below.")
 @_setting("--log-style", type=click.Choice(STYLES), default="json", help="How log lines look.")
 def serve(listen: str, workers: int, log_level: str, log_style: str, **settings: Any) -> None:
@@ -285,13 +272,4 @@ async def _prune(database: Database, before: datetime, *, dry_run: bool) -> Prun
     return await prune(database, shards=await database.read(shards_of), before=before, dry_run=dry_run)
 
 
-async def _with_database(database_url: str, work: Callable[[Database], Awaitable[Outcome]]) -> Outcome:
-    """Opens a database for as long as some work takes. Raises StartupError."""
-    try:
-        database = open_database(database_url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-    except StorageError as error:
-        raise StartupError(str(error)) from error
+command.add_command(settle_command)

@@ -1,6 +1,7 @@
 """What can be set about a broker; each setting comes from its flag, else its environment variable, else its default."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker_service.payments.sandbox import SandboxBehavior
@@ -19,7 +20,8 @@ class BrokerSettings:
     Every `sweep_seconds` what has expired is written down; 0: by nobody. Every `watch_seconds` those who watch a
     balance are told what time and other processes have changed. A checkout can be paid for `checkout_hours`. Every
     `refund_seconds` gateways are asked again for refunds they have not paid; 0: by nobody. The sandbox gateway does as
-    `sandbox_behavior` says, and delivers what it tells unasked after `sandbox_delay_seconds`.
+    `sandbox_behavior` says, and delivers what it tells unasked after `sandbox_delay_seconds`. `payout_minimums` are the
+    least payouts by currency, in minor units; without one it is a single minor unit.
     """
 
     listen: Address
@@ -41,3 +43,4 @@ class BrokerSettings:
     refund_seconds: float = 0.0
     sandbox_behavior: SandboxBehavior = SandboxBehavior.SUCCEED
     sandbox_delay_seconds: float = 1.0
+    payout_minimums: Mapping[str, int] = field(default_factory=dict)

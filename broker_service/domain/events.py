@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from broker_service.domain.identities import event_id_for
-from broker_service.domain.records import Account, Event, EventType, Purchase, PurchaseRefund
+from broker_service.domain.records import Account, Event, EventType, Payout, Purchase, PurchaseRefund
 
 
 def purchase_paid(account: Account, purchase: Purchase, now: datetime) -> Event:
@@ -56,6 +56,23 @@ def account_suspended(account: Account, cause_id: str, now: datetime) -> Event:
     """Tells that an account takes nothing new, and why. `cause_id` is what suspended it this time."""
     data = {"service": account.service, "reason": account.state_reason}
     return _of_account(EventType.ACCOUNT_SUSPENDED, cause_id, account, data, now)
+
+
+def payout_created(payout: Payout) -> Event:
+    """Tells a provider that its money is under way."""
+    return Event(
+        event_id=event_id_for(EventType.PAYOUT_CREATED, payout.payout_id),
+        type=EventType.PAYOUT_CREATED,
+        provider_id=payout.provider_id,
+        customer_id="",
+        account_id="",
+        data={
+            "payout_id": payout.payout_id,
+            "currency": payout.currency,
+            "amount_minor_units": payout.amount_minor_units,
+        },
+        time=payout.create_time,
+    )
 
 
 def _of_account(

@@ -393,6 +393,34 @@ class JournalEntry(Struct, frozen=True):
     postings: tuple[Posting, ...]
 
 
+class PayoutState(StrEnum):
+    """How far a payout has come."""
+
+    IN_TRANSIT = "IN_TRANSIT"
+    PAID = "PAID"
+    FAILED = "FAILED"
+
+
+class Payout(Struct, frozen=True):
+    """One transfer from the broker to a provider.
+
+    `reference` is the bank's, or why it failed. `resolution_id` is that of the request that resolved it, and
+    `resolution_fingerprint` tells that request's parameters from others.
+    """
+
+    payout_id: str
+    provider_id: str
+    currency: str
+    amount_minor_units: int
+    state: PayoutState
+    reference: str
+    fingerprint: str
+    resolution_id: str | None
+    resolution_fingerprint: str | None
+    create_time: datetime
+    resolve_time: datetime | None
+
+
 class TrialClaim(Struct, frozen=True):
     """The fact that a customer has had a service's trial credits."""
 

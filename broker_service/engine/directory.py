@@ -209,6 +209,10 @@ class Directory:
             provider_id, lambda: self._read(lambda connection: rows.provider_by_id(connection, provider_id))
         )
 
+    async def providers_after(self, provider_id: str, limit: int) -> list[Provider]:
+        """Returns providers whose ids sort behind `provider_id`, by their ids."""
+        return await self._read(lambda connection: rows.providers_after(connection, provider_id, limit))
+
     def _new_key(self, role: Role, owner_id: str) -> tuple[Key, str]:
         return new_key(role, owner_id, self._clock(), self._new_secret)
 

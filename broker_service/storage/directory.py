@@ -192,6 +192,13 @@ def provider_by_id(connection: Connection, provider_id: str) -> Provider | None:
     return None if row is None else to_provider(row)
 
 
+def providers_after(connection: Connection, provider_id: str, limit: int) -> list[Provider]:
+    """Returns providers whose ids sort behind `provider_id`, by their ids."""
+    column = tables.providers.c.provider_id
+    statement = select(tables.providers).where(column > provider_id).order_by(column).limit(limit)
+    return [to_provider(row) for row in connection.execute(statement)]
+
+
 def service_by_name(connection: Connection, service: str) -> Service:
     """Returns a service. Raises ServiceNotFound."""
     row = _row(connection, tables.services, service=service)

@@ -24,6 +24,7 @@ from broker_service.domain.records import (
     Grant,
     Operation,
     PaymentNotice,
+    Payout,
     Purchase,
     PurchaseRefund,
     Reservation,
@@ -175,6 +176,7 @@ PURCHASES = RecordRows(tables.purchases, Purchase)
 PURCHASE_REFUNDS = RecordRows(tables.purchase_refunds, PurchaseRefund)
 PAYMENT_NOTICES = RecordRows(tables.payment_notices, PaymentNotice)
 PAYMENT_METHODS = RecordRows(tables.payment_methods, SavedPaymentMethod)
+PAYOUTS = RecordRows(tables.payouts, Payout)
 EVENTS = RecordRows(tables.events, Event, converted={"data": (_json_text, _EVENT_DATA.decode)})
 ACCOUNT_TOKENS = RecordRows(tables.account_tokens, AccountToken)
 TRIAL_CLAIMS = RecordRows(tables.trial_claims, TrialClaim)

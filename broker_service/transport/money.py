@@ -1,8 +1,8 @@
 """Money between the contract's units and nanos and the minor units that the broker reckons in."""
 
 from google.type.money_pb2 import Money
-from iso4217 import Currency
 
+from broker_service.domain.currencies import minor_unit_digits
 from broker_service.domain.errors import InvalidField
 
 _NANOS_DIGITS = 9
@@ -13,7 +13,7 @@ def to_minor_units(money: Money, field: str) -> int:
 
     Raises InvalidField for a currency that ISO 4217 does not list with a minor unit, and for an amount finer than that.
     """
-    exponent = _exponent(money.currency_code)
+    exponent = minor_unit_digits(money.currency_code)
     if exponent is None:
         raise InvalidField(
             field=f"{field}.currency_code", description="must be a currency of ISO 4217 with a minor unit"
@@ -29,17 +29,9 @@ def to_minor_units(money: Money, field: str) -> int:
 
 def to_money(currency: str, amount_minor_units: int) -> Money:
     """Renders an amount; its units and nanos have the same sign."""
-    exponent = _exponent(currency) or 0
+    exponent = minor_unit_digits(currency) or 0
     sign = -1 if amount_minor_units < 0 else 1
     units, minor_units = divmod(abs(amount_minor_units), 10**exponent)
     return Money(
         currency_code=currency, units=sign * units, nanos=sign * minor_units * 10 ** (_NANOS_DIGITS - exponent)
     )
-
-
-def _exponent(currency: str) -> int | None:
-    try:
-        exponent: int | None = Currency(currency).exponent
-    except ValueError:
-        return None
-    return exponent

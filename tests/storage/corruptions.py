@@ -206,4 +206,47 @@ MONEY = {
     " WHERE money_account LIKE 'provider_payable%'": {"SALE_IS_BOOKED"},
 }
 
-CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY
+PAYOUTS = {
+    "UPDATE payouts SET amount_minor_units = amount_minor_units + 1": {"PAYOUT_IS_BOOKED"},
+    f"UPDATE payouts SET amount_minor_units = {MOST}": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET amount_minor_units = 0": {"PAYOUT_IN_RANGE", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET currency = 'USD'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET provider_id = 'prv_none'": {"PROVIDER_EXISTS", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'NONSENSE'": {"STATE_KNOWN", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'PAID' WHERE state = 'FAILED'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'FAILED' WHERE state = 'PAID'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'IN_TRANSIT' WHERE state = 'PAID'": {"PAYOUT_RESOLUTION", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'PAID' WHERE state = 'IN_TRANSIT'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolve_time = NULL WHERE state = 'PAID'": {"PAYOUT_RESOLUTION", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET resolve_time = create_time WHERE state = 'IN_TRANSIT'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolution_id = NULL WHERE state = 'FAILED'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolution_fingerprint = NULL WHERE state = 'FAILED'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolution_id = 'res_none' WHERE state = 'IN_TRANSIT'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolve_time = 0 WHERE state <> 'IN_TRANSIT'": {"PAYOUT_TIMES", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET create_time = create_time - 1": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM payouts": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM payouts WHERE state = 'IN_TRANSIT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET payout_id = 'x' || payout_id": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM journal_entries WHERE kind = 'PAYOUT_PAID'": {"PAYOUT_IS_BOOKED", "JOURNAL_ENTRY_EXISTS"},
+    "UPDATE journal_entries SET kind = 'PAYOUT_FAILED' WHERE kind = 'PAYOUT_PAID'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'PAYOUT' WHERE kind = 'SALE'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'SALE' WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED", "SALE_IS_BOOKED"},
+    "UPDATE journal_entries SET payout_id = NULL WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET payout_id = 'pay_none' WHERE kind = 'PAYOUT_FAILED'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET provider_id = 'prv_other' WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET time = time + 1 WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET journal_entry_id = 'again:' || payout_id WHERE kind = 'PAYOUT_PAID'": {
+        "PAYOUT_IS_BOOKED",
+        "JOURNAL_ENTRY_EXISTS",
+    },
+    "INSERT INTO journal_entries (journal_entry_id, kind, provider_id, payout_id, time)"
+    " SELECT 'again:' || payout_id, 'PAYOUT', provider_id, payout_id, create_time FROM payouts": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_postings SET amount_minor_units = amount_minor_units * 2 WHERE journal_entry_id LIKE 'payout:%'": {
+        "PAYOUT_IS_BOOKED"
+    },
+    "UPDATE journal_postings SET money_account = 'provider_payable:prv_other'"
+    " WHERE money_account LIKE 'provider_payable%' AND journal_entry_id LIKE 'payout%'": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'payout_paid:%'": {"PAYOUT_IS_BOOKED"},
+}
+
+CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY | PAYOUTS

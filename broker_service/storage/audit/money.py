@@ -23,6 +23,7 @@ from broker_service.storage.audit.checks import (
     within_span,
 )
 from broker_service.storage.audit.findings import Page, Violation
+from broker_service.storage.audit.payouts import PAYOUT_KINDS, payout_entries_without_payout
 from broker_service.storage.audit.sums import NOTHING, amount_of, exact_sum, is_not_zero
 from broker_service.storage.ledger_rows import PURCHASES
 
@@ -48,7 +49,7 @@ def audit_purchases(connection: Connection, shard_id: int, first_id: str, rows: 
 
 
 def audit_journal(connection: Connection, shards: int, first_id: str, rows: int) -> Page:
-    """Checks the journal from an id on, as many entries as a page holds: it balances, and knows only sales."""
+    """Checks the journal from an id on, as many entries as a page holds: it balances, and each has its cause."""
     journal_entries = connection.execute(_JOURNAL, {"first_id": first_id, "rows": rows}).all()
     is_last = len(journal_entries) < rows
     last_id = LAST_ID if is_last else journal_entries[-1].journal_entry_id
@@ -56,7 +57,8 @@ def audit_journal(connection: Connection, shards: int, first_id: str, rows: int)
     return Page(
         next_id=None if is_last else behind(last_id),
         violations=(
-            *_unfounded(connection, shards, journal_entries),
+            *_unfounded(connection, shards, [row for row in journal_entries if row.kind not in PAYOUT_KINDS]),
+            *payout_entries_without_payout(connection, [row for row in journal_entries if row.kind in PAYOUT_KINDS]),
             *_unbalanced(connection, span),
             *_headless(connection, span),
         ),
@@ -147,6 +149,7 @@ _JOURNAL = (
         tables.journal_entries.c.journal_entry_id,
         tables.journal_entries.c.kind,
         tables.journal_entries.c.purchase_id,
+        tables.journal_entries.c.payout_id,
     )
     .where(tables.journal_entries.c.journal_entry_id >= bindparam("first_id"))
     .order_by(tables.journal_entries.c.journal_entry_id)
@@ -158,7 +161,7 @@ def _unfounded(connection: Connection, shards: int, journal_entries: Iterable[An
     """Names entries of the journal that are of no paid purchase."""
     sales: dict[int, list[Any]] = defaultdict(list)
     for row in journal_entries:
-        account_id = account_id_within(row.purchase_id, "pur")
+        account_id = account_id_within(row.purchase_id or "", "pur")
         if row.kind != _SALE:
             yield Violation("", "JOURNAL_KIND", f"{row.journal_entry_id} is of the unknown kind {row.kind}")
         elif account_id is None or row.journal_entry_id != f"sale:{row.purchase_id}":

@@ -14,6 +14,7 @@ from tests.contract.broker_world.scene import (
     OPEN_RPCS,
     OPERATOR_RPCS,
     PROVIDER_RPCS,
+    SETTLEMENT_RPCS,
     Scene,
 )
 from tests.contract.broker_world.world import World, answer_of, new_id
@@ -33,7 +34,7 @@ def assert_denied(refusal: Refusal) -> None:
     assert refusal.metadata["required"]
 
 
-@pytest.mark.parametrize("rpc", KEYED_RPCS)
+@pytest.mark.parametrize("rpc", KEYED_RPCS + SETTLEMENT_RPCS)
 async def test_a_call_that_needs_a_key_is_refused_without_one(scene: Scene, rpc: str) -> None:
     refusal = await scene.refused(rpc, scene.request(rpc), key="")
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_MISSING")

@@ -51,6 +51,9 @@ UNHEARD = {
     "RevokeKey": "key_id",
     "SuspendAccount": "account_id",
     "SuspendProvider": "provider_id",
+    "CreatePayout": "provider_id",
+    "MarkPayoutPaid": "payout_id",
+    "MarkPayoutFailed": "payout_id",
 }
 OWNERS_AND_KEYS = [
     ("RotateAccountToken", "account_id"),

@@ -21,6 +21,9 @@ def break_a_field_rule(request: object) -> None:
         if hasattr(request, name):
             setattr(request, name, "x" * 201)
             return
+    if hasattr(request, "page_size"):
+        request.page_size = -1
+        return
     request.ClearField("service")  # type: ignore[attr-defined]  # UpdateService
 
 
