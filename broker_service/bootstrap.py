@@ -14,13 +14,18 @@ from iap.broker.v1 import (
     broker_pb2_grpc,
     catalog_pb2,
     catalog_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
     purchase_pb2,
     purchase_pb2_grpc,
     settlement_pb2,
     settlement_pb2_grpc,
 )
 
+from broker_service.background.event_delivery import DeliveryLimits, EventDelivery
+from broker_service.background.event_placing import EventPlacing
 from broker_service.background.expiry_sweeper import ExpirySweeper
+from broker_service.background.webhook_sender import WebhookSender
 from broker_service.domain.decide import Verdict
 from broker_service.domain.directory import Role
 from broker_service.engine.auditing import Auditor
@@ -28,7 +33,10 @@ from broker_service.engine.balance_watch import BalanceWatch
 from broker_service.engine.clock import Clock, system_clock
 from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
+from broker_service.engine.event_watch import EventWatch
 from broker_service.engine.ledger_reader import LedgerReader
+from broker_service.engine.webhook_addresses import WebhookAddresses
+from broker_service.engine.webhooks import Webhooks
 from broker_service.settings import BrokerSettings
 from broker_service.storage.database import Database, create_database, open_database
 from broker_service.storage.errors import StorageError
@@ -39,8 +47,9 @@ from broker_service.transport.broker import BrokerServicer
 from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
+from broker_service.transport.events import EventServicer
 from broker_service.transport.purchases import PurchaseServicer
-from mesh_runtime.addresses import Address
+from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
 from mesh_runtime.logs import get_logger
@@ -61,9 +70,31 @@ _SERVICES = [
         (catalog_pb2, "CatalogService"),
         (purchase_pb2, "PurchaseService"),
         (settlement_pb2, "SettlementService"),
+        (event_pb2, "EventService"),
         (admin_pb2, "AdminService"),
     )
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class EventParts:
+    """What becomes of events: placed, watched, delivered."""
+
+    placing: EventPlacing
+    watch: EventWatch
+    delivery: EventDelivery
+
+    def start(self) -> None:
+        """Starts all of them."""
+        self.watch.start()
+        self.placing.start()
+        self.delivery.start()
+
+    async def close(self) -> None:
+        """Places what has been committed and ends deliveries; call it when nothing commits any more."""
+        await self.placing.stop()
+        await self.delivery.stop()
+        await self.watch.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +106,13 @@ class Broker:
     database: Database
     watch: BalanceWatch
     sweeper: ExpirySweeper
+    events: EventParts
 
     async def close(self) -> None:
         """Commits what still waits and closes the database; call it when the node has stopped."""
         await self.sweeper.stop()
         await self.committer.drain()
+        await self.events.close()
         await self.watch.close()
         await self.database.close()
 
@@ -108,9 +141,10 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         """A broken invariant turns the whole node NOT_SERVING, so that balancers go elsewhere."""
         tasks.run_shielded(node.announce_end())
 
-    def wake_watchers(verdict: Verdict) -> None:
+    def tell(verdict: Verdict) -> None:
         """The committer comes first, since those who watch read through it."""
         watch.committed(verdict)
+        events.placing.committed(verdict)
 
     committer = Committer(
         database,
@@ -118,7 +152,7 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         shards=shards,
         limits=CommitterLimits(settings.queue_commands, settings.batch_commands),
         on_halt=stop_serving,
-        on_commit=wake_watchers,
+        on_commit=tell,
     )
     directory = Directory(database, clock, shards=shards)
     reader = LedgerReader(database, committer, shards=shards)
@@ -126,11 +160,16 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         database, committer, reader, shards=shards, closing=node.closing, poll_seconds=settings.watch_seconds
     )
     sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)
+    addresses = WebhookAddresses(
+        allow_loopback=is_loopback(settings.listen.host), allow_private=settings.allow_private_webhooks
+    )
+    webhooks = Webhooks(database, committer, addresses, clock)
+    events = _event_parts(settings, database, addresses, clock, node)
     gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
     server = node.server
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
     account_pb2_grpc.add_AccountServiceServicer_to_server(
-        AccountServicer(gate, directory, committer, reader, watch), server
+        AccountServicer(gate, directory, committer, reader, watch, webhooks), server
     )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(gate, directory), server)
     purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(
@@ -140,12 +179,29 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(gate, directory, committer, Auditor(database)), server
     )
+    event_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(gate, database, events.watch, webhooks), server)
     # None of its RPCs is built yet; the generated base class answers UNIMPLEMENTED.
     settlement_pb2_grpc.add_SettlementServiceServicer_to_server(settlement_pb2_grpc.SettlementServiceServicer(), server)
     watch.start()
+    events.start()
     if settings.sweep_seconds > 0:
         sweeper.start()
-    return Broker(node, committer, database, watch, sweeper)
+    return Broker(node, committer, database, watch, sweeper, events)
+
+
+def _event_parts(
+    settings: BrokerSettings, database: Database, addresses: WebhookAddresses, clock: Clock, node: Node
+) -> EventParts:
+    limits, seconds = DeliveryLimits(), settings.event_seconds
+    watch = EventWatch(database, closing=node.closing, poll_seconds=seconds)
+    sender = WebhookSender(addresses, clock, connections=limits.in_all)
+    delivery = EventDelivery(database, sender, clock, poll_seconds=seconds, limits=limits)
+
+    def tell() -> None:
+        watch.placed()
+        delivery.wake()
+
+    return EventParts(EventPlacing(database, clock, poll_seconds=seconds, on_placed=tell), watch, delivery)
 
 
 async def _open(database_url: str) -> tuple[Database, int]:

@@ -16,7 +16,8 @@ class BrokerSettings:
     `purchase_url` is where people buy packs; `{service}` in it becomes the service's name. `reuse_port` lets several
     processes serve the address, which clients spread over by connecting again after `max_connection_age_seconds`.
     Every `sweep_seconds` what has expired is written down; 0: by nobody. Every `watch_seconds` those who watch a
-    balance are told what time and other processes have changed.
+    balance are told what time and other processes have changed. Every `event_seconds` events of other processes are
+    looked for, and deliveries that have become due.
     """
 
     listen: Address
@@ -34,3 +35,5 @@ class BrokerSettings:
     max_connection_age_seconds: float | None = None
     sweep_seconds: float = 0.0
     watch_seconds: float = 1.0
+    event_seconds: float = 1.0
+    allow_private_webhooks: bool = False

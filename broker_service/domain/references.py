@@ -17,6 +17,7 @@ from broker_service.domain.commands import (
     Reserve,
     ResolvePayment,
     RotateToken,
+    SetLowBalanceAlert,
     Settle,
     StartPurchase,
 )
@@ -39,6 +40,7 @@ class References(Struct):
     purchase_refunds: set[str] = field(default_factory=set)
     payment_notices: set[str] = field(default_factory=set)
     token_accounts: set[str] = field(default_factory=set)
+    webhooks: set[str] = field(default_factory=set)
     trial_claims: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -63,6 +65,8 @@ def references_of(commands: Iterable[Command]) -> References:  # noqa: C901 - on
             case RotateToken():
                 references.token_accounts.add(command.account_id)
                 references.operations.add(command.operation_id)
+            case SetLowBalanceAlert():
+                references.webhooks.add(command.webhook_id)
             case OpenAccount():
                 references.token_accounts.add(command.account_id)
                 references.trial_claims.add((command.customer_id, command.service))

@@ -31,6 +31,7 @@ from broker_service.storage.ledger_rows import (
     PURCHASES,
     RESERVATIONS,
     TRIAL_CLAIMS,
+    WEBHOOKS,
     PlainRow,
     RecordRows,
     to_microseconds,
@@ -114,6 +115,9 @@ _ACCOUNT_TOKENS = _Kept(
     statements.INSERT_ACCOUNT_TOKENS,
     statements.UPDATE_ACCOUNT_TOKENS,
 )
+_WEBHOOKS = _Kept(
+    "webhooks", attrgetter("webhook_id"), WEBHOOKS, statements.INSERT_WEBHOOKS, statements.UPDATE_WEBHOOKS
+)
 
 # In the order of writing.
 _KEPT = (
@@ -124,6 +128,7 @@ _KEPT = (
     _PURCHASE_REFUNDS,
     _PAYMENT_NOTICES,
     _ACCOUNT_TOKENS,
+    _WEBHOOKS,
 )
 _ADDED = (
     _Added("entries", ENTRIES, statements.INSERT_ENTRIES),
@@ -140,6 +145,7 @@ _LOADED_BY = {
     statements.NAMED_PURCHASE_REFUNDS: _PURCHASE_REFUNDS,
     statements.NAMED_PAYMENT_NOTICES: _PAYMENT_NOTICES,
     statements.TOKENS_OF_ACCOUNTS: _ACCOUNT_TOKENS,
+    statements.NAMED_WEBHOOKS: _WEBHOOKS,
 }
 
 
@@ -198,6 +204,7 @@ def _loads(references: References, account_ids: Sequence[str], instant: datetime
         (statements.NAMED_PURCHASE_REFUNDS, references.purchase_refunds),
         (statements.NAMED_PAYMENT_NOTICES, references.payment_notices),
         (statements.TOKENS_OF_ACCOUNTS, references.token_accounts),
+        (statements.NAMED_WEBHOOKS, references.webhooks),
     ):
         if named:
             steps.append(LoadStep(load, (list(named),)))

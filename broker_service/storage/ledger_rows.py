@@ -21,6 +21,7 @@ from broker_service.domain.records import (
     Allocation,
     Entry,
     Event,
+    EventType,
     Grant,
     Operation,
     PaymentNotice,
@@ -29,6 +30,7 @@ from broker_service.domain.records import (
     Reservation,
     TrialClaim,
 )
+from broker_service.domain.webhooks import Webhook
 from broker_service.storage import tables
 from broker_service.storage.tables import Instant, Span
 
@@ -156,6 +158,14 @@ def _whole_microseconds(span: timedelta) -> int:
     return span // _MICROSECOND
 
 
+def _types_text(types: tuple[EventType, ...]) -> str:
+    return ",".join(types)
+
+
+def _types(text: str) -> tuple[EventType, ...]:
+    return tuple(EventType(name) for name in text.split(",")) if text else ()
+
+
 def _json_text(value: Any) -> str:
     return _JSON.encode(value).decode()
 
@@ -174,5 +184,6 @@ PURCHASES = RecordRows(tables.purchases, Purchase)
 PURCHASE_REFUNDS = RecordRows(tables.purchase_refunds, PurchaseRefund)
 PAYMENT_NOTICES = RecordRows(tables.payment_notices, PaymentNotice)
 EVENTS = RecordRows(tables.events, Event, converted={"data": (_json_text, _EVENT_DATA.decode)})
+WEBHOOKS = RecordRows(tables.webhooks, Webhook, converted={"types": (_types_text, _types)})
 ACCOUNT_TOKENS = RecordRows(tables.account_tokens, AccountToken)
 TRIAL_CLAIMS = RecordRows(tables.trial_claims, TrialClaim)

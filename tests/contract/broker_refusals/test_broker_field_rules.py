@@ -28,6 +28,7 @@ WITH_REQUEST_ID = [
     "GrantCredits",
     "CreatePurchase",
     "CompleteSandboxPayment",
+    "CreateWebhook",
 ]
 WITH_ACCOUNT_TOKEN = [
     "Reserve",
@@ -38,7 +39,7 @@ WITH_ACCOUNT_TOKEN = [
     "ListEntries",
     "CreatePurchase",
 ]
-WITH_PAGES = ["ListReservations", "ListEntries", "ListServices", "ListPacks", "ListKeys"]
+WITH_PAGES = ["ListReservations", "ListEntries", "ListServices", "ListPacks", "ListKeys", "ListEvents", "ListWebhooks"]
 # Would change what the scene's other tests need, were they to name something that exists.
 UNHEARD = {
     "Capture": "reservation_id",
@@ -51,6 +52,7 @@ UNHEARD = {
     "RevokeKey": "key_id",
     "SuspendAccount": "account_id",
     "SuspendProvider": "provider_id",
+    "DeleteWebhook": "webhook_id",
 }
 OWNERS_AND_KEYS = [
     ("RotateAccountToken", "account_id"),
@@ -65,6 +67,8 @@ OWNERS_AND_KEYS = [
     ("SuspendProvider", "provider_id"),
     ("ResumeProvider", "provider_id"),
     ("SetCommission", "provider_id"),
+    ("SetLowBalanceAlert", "account_id"),
+    ("DeleteWebhook", "webhook_id"),
 ]
 LONG = "x" * 201
 TOO_MANY_CREDITS = 10**12 + 1
@@ -90,6 +94,8 @@ def put(**values: Any) -> Spoil:
 @pytest.mark.parametrize("rpc", BUILT_RPCS)
 async def test_the_request_that_the_others_spoil_breaks_no_rule(scene: Scene, rpc: str) -> None:
     request = scene.request(rpc)
+    if rpc == "WatchEvents":
+        pytest.skip("it answers nothing until something happens")
     if rpc in UNHEARD:
         # An unknown resource comes after the field rules.
         setattr(request, UNHEARD[rpc], "unknown")
