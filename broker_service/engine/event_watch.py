@@ -25,7 +25,7 @@ from mesh_runtime.logs import get_logger
 logger = get_logger(__name__)
 
 _PAGE_EVENTS: Final = 100
-# New events are looked at one by one up to here; beyond it everybody looks for himself.
+# New events are looked at one by one up to here; beyond it each watcher looks by itself.
 _SIFTED_EVENTS: Final = 500
 # Watchers share the database's connections with everybody else.
 _READS_AT_ONCE: Final = 4

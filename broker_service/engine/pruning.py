@@ -20,7 +20,7 @@ class Pruned:
 
     reservations: int
     replay_records: int
-    events: int
+    events: int = 0
 
 
 async def prune(database: Database, *, shards: int, before: datetime, dry_run: bool = False) -> Pruned:

@@ -91,11 +91,10 @@ def put(**values: Any) -> Spoil:
     return spoil
 
 
-@pytest.mark.parametrize("rpc", BUILT_RPCS)
+# WatchEvents answers nothing until something happens.
+@pytest.mark.parametrize("rpc", [rpc for rpc in BUILT_RPCS if rpc != "WatchEvents"])
 async def test_the_request_that_the_others_spoil_breaks_no_rule(scene: Scene, rpc: str) -> None:
     request = scene.request(rpc)
-    if rpc == "WatchEvents":
-        pytest.skip("it answers nothing until something happens")
     if rpc in UNHEARD:
         # An unknown resource comes after the field rules.
         setattr(request, UNHEARD[rpc], "unknown")
