@@ -11,6 +11,8 @@ from broker_service.domain import (
     extensions,
     low_balance_alerts,
     operator_grants,
+    payment_notices,
+    purchase_refunds,
     purchases,
     refunds,
     reservations,
@@ -29,11 +31,9 @@ from broker_service.domain.commands import (
     Refund,
     Release,
     Reserve,
-    ResolvePayment,
     RotateToken,
     SetLowBalanceAlert,
     Settle,
-    StartPurchase,
 )
 from broker_service.domain.errors import Refusal
 from broker_service.domain.events import with_low_balance
@@ -41,10 +41,28 @@ from broker_service.domain.expiry import expire
 from broker_service.domain.low_balance_alerts import AlertResult
 from broker_service.domain.operator_grants import GrantResult
 from broker_service.domain.outcomes import ReservationResult
+from broker_service.domain.payment_notices import NoticeResult
+from broker_service.domain.purchase_commands import (
+    AttachCheckout,
+    CompleteSandboxPayment,
+    RefundPurchase,
+    StartPurchase,
+    TakePaymentNotice,
+)
+from broker_service.domain.purchase_refunds import PurchaseRefundResult
 from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.tokens import TokenResult
 
-Result = ReservationResult | AccountResult | PurchaseResult | GrantResult | TokenResult | AlertResult
+Result = (
+    ReservationResult
+    | AccountResult
+    | PurchaseResult
+    | NoticeResult
+    | PurchaseRefundResult
+    | GrantResult
+    | TokenResult
+    | AlertResult
+)
 
 
 class Verdict(Struct, frozen=True):
@@ -102,8 +120,14 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the mos
             return refunds.decide_refund(book, command, now)
         case StartPurchase():
             return purchases.decide_start_purchase(book, command, now)
-        case ResolvePayment():
-            return purchases.decide_resolve_payment(book, command, now)
+        case AttachCheckout():
+            return purchases.decide_attach_checkout(book, command, now)
+        case TakePaymentNotice():
+            return payment_notices.decide_take_payment_notice(book, command, now)
+        case CompleteSandboxPayment():
+            return payment_notices.decide_complete_sandbox_payment(book, command, now)
+        case RefundPurchase():
+            return purchase_refunds.decide_refund_purchase(book, command, now)
         case GrantCredits():
             return operator_grants.decide_grant_credits(book, command, now)
         case OpenAccount():
