@@ -15,12 +15,15 @@ from iap.broker.v1 import (
     broker_pb2_grpc,
     catalog_pb2,
     catalog_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
     purchase_pb2,
     purchase_pb2_grpc,
     settlement_pb2,
     settlement_pb2_grpc,
 )
 
+from broker_service.background.events import EventParts, event_parts
 from broker_service.background.expiry_sweeper import ExpirySweeper
 from broker_service.background.refund_runner import RefundRunner
 from broker_service.domain.decide import Verdict
@@ -34,6 +37,8 @@ from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.engine.settlement import Settlement
+from broker_service.engine.webhook_addresses import WebhookAddresses
+from broker_service.engine.webhooks import Webhooks
 from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.settings import BrokerSettings
@@ -46,9 +51,10 @@ from broker_service.transport.broker import BrokerServicer
 from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
+from broker_service.transport.events import EventServicer
 from broker_service.transport.purchases import PurchaseServicer
 from broker_service.transport.settlement import SettlementServicer
-from mesh_runtime.addresses import Address
+from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
 from mesh_runtime.logs import get_logger
@@ -69,6 +75,7 @@ _SERVICES = [
         (catalog_pb2, "CatalogService"),
         (purchase_pb2, "PurchaseService"),
         (settlement_pb2, "SettlementService"),
+        (event_pb2, "EventService"),
         (admin_pb2, "AdminService"),
     )
 ]
@@ -86,6 +93,7 @@ class Broker:
     desk: PaymentDesk
     gateways: Gateways
     refund_runner: RefundRunner
+    events: EventParts
 
     async def close(self) -> None:
         """Commits what still waits and closes the database; call it when the node has stopped."""
@@ -93,6 +101,7 @@ class Broker:
         await self.refund_runner.stop()
         await self.gateways.close()
         await self.committer.drain()
+        await self.events.close()
         await self.watch.close()
         await self.database.close()
 
@@ -126,9 +135,10 @@ async def build_broker(
         """A broken invariant turns the whole node NOT_SERVING, so that balancers go elsewhere."""
         tasks.run_shielded(node.announce_end())
 
-    def wake_watchers(verdict: Verdict) -> None:
+    def tell(verdict: Verdict) -> None:
         """The committer comes first, since those who watch read through it."""
         watch.committed(verdict)
+        events.placing.committed(verdict)
 
     committer = Committer(
         database,
@@ -136,7 +146,7 @@ async def build_broker(
         shards=shards,
         limits=CommitterLimits(settings.queue_commands, settings.batch_commands),
         on_halt=stop_serving,
-        on_commit=wake_watchers,
+        on_commit=tell,
     )
     directory = Directory(database, clock, shards=shards)
     reader = LedgerReader(database, committer, shards=shards)
@@ -157,11 +167,16 @@ async def build_broker(
     _let_tell(gateways, desk)
     refund_runner = RefundRunner(database, clock, desk, interval_seconds=settings.refund_seconds)
     sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)
+    addresses = WebhookAddresses(
+        allow_loopback=is_loopback(settings.listen.host), allow_private=settings.allow_private_webhooks
+    )
+    webhooks = Webhooks(database, committer, addresses, clock)
+    events = event_parts(database, addresses, clock, closing=node.closing, poll_seconds=settings.event_seconds)
     gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
     server = node.server
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
     account_pb2_grpc.add_AccountServiceServicer_to_server(
-        AccountServicer(gate, directory, committer, reader, watch), server
+        AccountServicer(gate, directory, committer, reader, watch, webhooks), server
     )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(gate, directory), server)
     purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(PurchaseServicer(gate, directory, desk, reader), server)
@@ -170,12 +185,14 @@ async def build_broker(
     )
     settlement = Settlement(database, clock, payout_minimums=settings.payout_minimums)
     settlement_pb2_grpc.add_SettlementServiceServicer_to_server(SettlementServicer(gate, directory, settlement), server)
+    event_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(gate, database, events.watch, webhooks), server)
     watch.start()
+    events.start()
     if settings.sweep_seconds > 0:
         sweeper.start()
     if settings.refund_seconds > 0:
         refund_runner.start()
-    return Broker(node, committer, database, watch, sweeper, desk, gateways, refund_runner)
+    return Broker(node, committer, database, watch, sweeper, desk, gateways, refund_runner, events)
 
 
 def make_gateways(settings: BrokerSettings) -> Gateways:

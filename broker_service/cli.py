@@ -130,6 +130,17 @@ def migrate(database: str, as_json: bool) -> None:
     help="How often watchers of a balance learn what time and other processes have changed.",
 )
 @_setting(
+    "--event-seconds",
+    type=click.FloatRange(0.05, 3_600),
+    default=1.0,
+    help="How often events of other processes, and deliveries to be tried again, are looked for.",
+)
+@_setting(
+    "--allow-private-webhooks",
+    is_flag=True,
+    help="Let webhooks lead into private networks and to this machine; only where every caller is trusted.",
+)
+@_setting(
     "--checkout-hours",
     type=click.IntRange(1, 720),
     default=24,
@@ -248,7 +259,7 @@ def seed_demo_command(database: str, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count what would go.")
 @_json_option
 def prune_command(database: str, age: timedelta, dry_run: bool, as_json: bool) -> None:
-    """Remove old resolved reservations and replay records; brokers may serve meanwhile.
+    """Remove old resolved reservations, replay records and delivered events; brokers may serve meanwhile.
 
     The statements of the accounts stay whole.
     """
@@ -263,9 +274,8 @@ def prune_command(database: str, age: timedelta, dry_run: bool, as_json: bool) -
         click.echo(json.dumps({"before": horizon, "dry_run": dry_run, **asdict(pruned)}))
     else:
         verb = "would remove" if dry_run else "removed"
-        click.echo(
-            f"{verb} from before {horizon}: {pruned.reservations} reservations, {pruned.replay_records} replay records"
-        )
+        rows = f"{pruned.reservations} reservations, {pruned.replay_records} replay records, {pruned.events} events"
+        click.echo(f"{verb} from before {horizon}: {rows}")
 
 
 async def _prune(database: Database, before: datetime, *, dry_run: bool) -> Pruned:

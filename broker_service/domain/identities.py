@@ -81,6 +81,11 @@ def grant_id_for(source: str) -> str:
     return f"grt_{derived_suffix('grant', source)}"
 
 
+def webhook_id_for(owner: str, rpc: str, request_id: str = "") -> str:
+    """Returns the id of the webhook that this CreateWebhook, or this account's SetLowBalanceAlert, makes."""
+    return f"whk_{derived_suffix(rpc, owner, request_id)}"
+
+
 def shard_of(account_id: str, shards: int) -> int:
     """Returns the shard an account lives in, 0 … shards − 1. Never changes for a given number of shards."""
     return crc32(account_id.encode()) % shards

@@ -31,11 +31,13 @@ from broker_service.domain.commands import (
     Release,
     Reserve,
     RotateToken,
+    SetLowBalanceAlert,
     Settle,
 )
 from broker_service.domain.decide import Result, Verdict, decide_batch
 from broker_service.domain.errors import InvariantError, Refusal
 from broker_service.domain.identities import shard_of
+from broker_service.domain.low_balance_alerts import AlertResult
 from broker_service.domain.operator_grants import GrantResult
 from broker_service.domain.outcomes import ReservationResult
 from broker_service.domain.payment_notices import NoticeResult
@@ -124,6 +126,8 @@ class Committer:
     async def execute(self, command: OpenAccount | ChangeAccountState | Settle) -> AccountResult: ...
     @overload
     async def execute(self, command: GrantCredits) -> GrantResult: ...
+    @overload
+    async def execute(self, command: SetLowBalanceAlert) -> AlertResult: ...
     @overload
     async def execute(self, command: RotateToken) -> TokenResult: ...
     @overload

@@ -20,6 +20,7 @@ from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.secrets import ACCOUNT_TOKEN_PREFIX, SecretSource, random_secret, secret_hash
+from broker_service.engine.webhooks import Webhooks
 from broker_service.engine.writing import with_retries
 from broker_service.storage.ledger_queries import EntrySelection
 from broker_service.transport.endpoint import Admit, Caller, Gate, rpc, stream_rpc
@@ -39,6 +40,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         committer: Committer,
         reader: LedgerReader,
         watch: BalanceWatch,
+        webhooks: Webhooks,
         *,
         new_secret: SecretSource = random_secret,
     ) -> None:
@@ -47,6 +49,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self._committer = committer
         self._reader = reader
         self._watch = watch
+        self._webhooks = webhooks
         self._new_secret = new_secret
 
     @rpc(Role.CUSTOMER)
@@ -100,6 +103,29 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         result = await asyncio.shield(rotating)
         return account_pb2.RotateAccountTokenResponse(
             account_token="" if result.replayed else account_token, replayed=result.replayed
+        )
+
+    @rpc(Role.CUSTOMER)
+    async def SetLowBalanceAlert(
+        self, request: account_pb2.SetLowBalanceAlertRequest, caller: Caller
+    ) -> account_pb2.SetLowBalanceAlertResponse:
+        """See the contract."""
+        account = await self._directory.account(request.account_id)
+        if not caller.is_customer(account.customer_id):
+            raise permission_denied("key of the account's customer")
+        alert = await self._webhooks.set_low_balance_alert(
+            account_id=account.account_id,
+            customer_id=caller.owner_id,
+            threshold_credits=request.threshold_credits,
+            webhook_url=request.webhook_url,
+        )
+        return account_pb2.SetLowBalanceAlertResponse(
+            alert=account_pb2.LowBalanceAlert(
+                account_id=alert.account_id,
+                threshold_credits=alert.threshold_credits,
+                webhook_url=alert.webhook_url,
+                signing_secret=alert.signing_secret,
+            )
         )
 
     @rpc()

@@ -13,6 +13,7 @@ from iap.broker.v1 import (
     admin_pb2_grpc,
     broker_pb2_grpc,
     catalog_pb2_grpc,
+    event_pb2_grpc,
     purchase_pb2_grpc,
     settlement_pb2_grpc,
 )
@@ -50,6 +51,7 @@ class Stubs:
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(channel)
         self.purchases = purchase_pb2_grpc.PurchaseServiceStub(channel)
         self.settlement = settlement_pb2_grpc.SettlementServiceStub(channel)
+        self.events = event_pb2_grpc.EventServiceStub(channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
 
     def method(self, rpc: str) -> Any:

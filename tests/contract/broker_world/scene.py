@@ -7,7 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
-from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2, settlement_pb2
+from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, event_pb2, purchase_pb2, settlement_pb2
 
 from tests.contract.broker_world.refusals import Refusal, refusal_of
 from tests.contract.broker_world.world import Account, Amounts, World, new_id, new_name
@@ -27,7 +27,9 @@ PROVIDER_RPCS = (
     "CreatePack",
     "ArchivePack",
 )
-CUSTOMER_RPCS = ("OpenAccount", "RotateAccountToken")
+# A provider's, a customer's or an operator's.
+ANY_KEY_RPCS = ("ListEvents", "WatchEvents", "CreateWebhook", "ListWebhooks", "DeleteWebhook")
+CUSTOMER_RPCS = ("OpenAccount", "RotateAccountToken", "SetLowBalanceAlert")
 OPERATOR_RPCS = (
     "RegisterProvider",
     "RegisterCustomer",
@@ -53,7 +55,16 @@ SETTLEMENT_RPCS = ("GetProviderBalance", "ListSales", "GetStatement", "ListPayou
 PURCHASE_RPCS = ("GetPurchase", "RefundPurchase")
 ACCOUNT_RPCS = ("GetBalance", "ListEntries", "WatchBalance", "CreatePurchase", "ListPurchases")
 OPEN_RPCS = ("ListServices", "GetService", "ListPacks", "CompleteSandboxPayment")
-BUILT_RPCS = PROVIDER_RPCS + CUSTOMER_RPCS + OPERATOR_RPCS + SETTLEMENT_RPCS + PURCHASE_RPCS + ACCOUNT_RPCS + OPEN_RPCS
+BUILT_RPCS = (
+    PROVIDER_RPCS
+    + ANY_KEY_RPCS
+    + CUSTOMER_RPCS
+    + OPERATOR_RPCS
+    + SETTLEMENT_RPCS
+    + PURCHASE_RPCS
+    + ACCOUNT_RPCS
+    + OPEN_RPCS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class Scene:
 
     def key(self, rpc: str) -> str:
         """Returns the key that an RPC needs; the empty string if it needs none."""
-        if rpc in PROVIDER_RPCS + SETTLEMENT_RPCS:
+        if rpc in PROVIDER_RPCS + SETTLEMENT_RPCS + ANY_KEY_RPCS:
             return self.world.provider.key
         if rpc in CUSTOMER_RPCS + PURCHASE_RPCS:
             return self.account.customer.key
@@ -128,6 +139,12 @@ _REQUESTS: dict[str, Any] = {
     "RotateAccountToken": lambda it: account_pb2.RotateAccountTokenRequest(
         request_id=new_id(), account_id=it.account.id
     ),
+    "SetLowBalanceAlert": lambda it: account_pb2.SetLowBalanceAlertRequest(account_id=it.account.id),
+    "ListEvents": lambda _: event_pb2.ListEventsRequest(),
+    "WatchEvents": lambda _: event_pb2.WatchEventsRequest(),
+    "CreateWebhook": lambda _: event_pb2.CreateWebhookRequest(request_id=new_id(), url="http://127.0.0.1:9/hook"),
+    "ListWebhooks": lambda _: event_pb2.ListWebhooksRequest(),
+    "DeleteWebhook": lambda _: event_pb2.DeleteWebhookRequest(webhook_id="unknown"),
     "RegisterProvider": lambda _: admin_pb2.RegisterProviderRequest(request_id=new_id(), name="Provider"),
     "RegisterCustomer": lambda _: admin_pb2.RegisterCustomerRequest(request_id=new_id(), name="Customer"),
     "IssueKey": lambda it: admin_pb2.IssueKeyRequest(request_id=new_id(), provider_id=it.world.provider.id),
