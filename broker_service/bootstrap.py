@@ -127,7 +127,7 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     )
     sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)
     gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
-    server = node.server
+    server = node.servicers
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
     account_pb2_grpc.add_AccountServiceServicer_to_server(
         AccountServicer(gate, directory, committer, reader, watch), server

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import grpc.aio
 
@@ -15,6 +15,7 @@ from mesh_runtime.listening_ports import check_port, print_listening
 from mesh_runtime.logs import get_logger
 from mesh_runtime.reflection import enable_reflection
 from mesh_runtime.running_calls import RunningCalls
+from mesh_runtime.servicer_registry import ServicerRegistry
 from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.stop_signals import StopOrders, stop_signals
 from mesh_runtime.tls import ServerTls
@@ -54,7 +55,7 @@ class NodeOptions:
 class Node:
     """A server with health, reflection, error handling and an orderly end.
 
-    Construct it inside a running event loop and register servicers on `server` before `start`;
+    Construct it inside a running event loop and add servicers to `servicers` before `start`;
     `service_names` are the full names of their services. Streams without an end of their own watch `closing`:
     once it is set the listening socket is about to shut, and they should end so that their callers connect
     elsewhere.
@@ -76,8 +77,10 @@ class Node:
             domain, running_calls=self._running_calls, max_concurrent_calls=options.max_concurrent_calls
         )
         self.server = grpc.aio.server(interceptors=[guard, *interceptors], options=_channel_options(options))
-        self.health = Health(self.server, service_names)
-        enable_reflection(self.server, service_names)
+        # It has what the generated functions ask of a server.
+        self.servicers = cast("grpc.aio.Server", ServicerRegistry(self.server))
+        self.health = Health(self.servicers, service_names)
+        enable_reflection(self.servicers, service_names)
 
     async def start(self) -> Address:
         """Bind, serve and turn healthy; return the address with the real port.
