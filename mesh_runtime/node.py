@@ -1,6 +1,7 @@
 """One gRPC server in one process, from its first byte to its last."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _QUIET_SECONDS: Final = 0.25
 _REFUSING_SECONDS: Final = 0.3
 # A health watcher that takes no bytes holds up its own news; draining does not wait for it any longer.
 _HEALTH_NEWS_SECONDS: Final = 1.0
+# A few MB of garbage at most.
+_NEW_OBJECTS_BEFORE_COLLECTION: Final = 20_000
+_YOUNG_COLLECTIONS: Final = 20
 _logger = get_logger("mesh_runtime.node")
 
 
@@ -182,6 +186,7 @@ async def serve_until_signal(
     with stop_orders(stop=stop_asked.set, hurry=node.hurry):
         try:
             address = await node.start()
+            _collect_seldom()
             try:
                 announce(address)
                 _logger.info("node.serving", address=str(address))
@@ -191,6 +196,17 @@ async def serve_until_signal(
         finally:
             if after_stop is not None:
                 await after_stop()
+
+
+def _collect_seldom() -> None:
+    """Leave out of garbage collection what is there already, and collect the rest less often than by default.
+
+    What a call makes is freed when the call is over, with next to no cycles in it; looking for those after each 700 new
+    objects, and through all modules now and then, costs a tenth of a call.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS_BEFORE_COLLECTION, _YOUNG_COLLECTIONS, _YOUNG_COLLECTIONS)
 
 
 def _channel_options(options: NodeOptions) -> list[tuple[str, int]]:
