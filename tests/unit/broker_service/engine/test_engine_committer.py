@@ -126,3 +126,14 @@ async def test_commands_that_wait_together_are_committed_together(database: Held
     await asyncio.gather(first, *others)
     after = committer.counts
     assert (after.commands - before.commands, after.commits - before.commits) == (8, 2)
+
+
+async def test_commands_that_are_at_the_door_are_let_in(committer: Committer) -> None:
+    async def come_in(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await committer.execute(reserve(ACCOUNT, f"after {turns} turns"))
+
+    before = committer.counts.commits
+    await asyncio.gather(*(come_in(turns) for turns in range(0, 24, 3)))
+    assert committer.counts.commits == before + 1
