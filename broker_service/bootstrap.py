@@ -173,7 +173,7 @@ async def build_broker(
     webhooks = Webhooks(database, committer, addresses, clock)
     events = event_parts(database, addresses, clock, closing=node.closing, poll_seconds=settings.event_seconds)
     gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
-    server = node.server
+    server = node.servicers
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
     account_pb2_grpc.add_AccountServiceServicer_to_server(
         AccountServicer(gate, directory, committer, reader, watch, webhooks), server

@@ -146,3 +146,14 @@ async def test_who_cannot_bear_to_hear_of_a_commit_harms_nobody(database: HeldDa
     for answer in (first, waiting):
         assert isinstance(await asyncio.wait_for(answer, 5), ReservationResult)
     assert len(heard) == 3
+
+
+async def test_commands_that_are_at_the_door_are_let_in(committer: Committer) -> None:
+    async def come_in(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await committer.execute(reserve(ACCOUNT, f"after {turns} turns"))
+
+    before = committer.counts.commits
+    await asyncio.gather(*(come_in(turns) for turns in range(0, 24, 3)))
+    assert committer.counts.commits == before + 1
