@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, exists, not_, select
 
 from broker_service.domain.identities import account_id_within, shard_of
-from broker_service.domain.purchases import sale_of
+from broker_service.domain.journal import sale_of
 from broker_service.domain.records import Posting, Purchase, PurchaseState
 from broker_service.storage import tables
 from broker_service.storage.audit.checks import (
