@@ -33,6 +33,7 @@ from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.payment_desk import PaymentDesk
+from broker_service.gateway_choice import make_gateways
 from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.settings import BrokerSettings
@@ -45,8 +46,11 @@ from broker_service.transport.broker import BrokerServicer
 from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
+from broker_service.transport.http.app import build_app
+from broker_service.transport.http.origins import web_url
+from broker_service.transport.http.server import HttpListener, HttpOptions, HttpServer
 from broker_service.transport.purchases import PurchaseServicer
-from mesh_runtime.addresses import Address
+from mesh_runtime.addresses import Address, is_unspecified
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
 from mesh_runtime.logs import get_logger
@@ -84,9 +88,24 @@ class Broker:
     desk: PaymentDesk
     gateways: Gateways
     refund_runner: RefundRunner
+    http: HttpServer | None
+
+    async def start_http(self) -> Address | None:
+        """Begins to serve HTTP, if that is asked for, and returns where. Raises StartupError."""
+        if self.http is None:
+            return None
+        await self.http.start()
+        return self.http.address
+
+    async def begin_stop(self) -> None:
+        """Takes no new requests over HTTP; call it before the node stops, so that both finish at the same time."""
+        if self.http is not None:
+            self.http.begin_stop()
 
     async def close(self) -> None:
         """Commits what still waits and closes the database; call it when the node has stopped."""
+        if self.http is not None:
+            await self.http.wait_stopped()
         await self.sweeper.stop()
         await self.refund_runner.stop()
         await self.gateways.close()
@@ -111,7 +130,15 @@ def initialize(database_url: str, *, shards: int | None = None, clock: Clock = s
 async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock) -> Broker:
     """Puts a broker together on the running event loop. Raises StartupError."""
     options = _node_options(settings)
-    database, shards = await _open(settings.database)
+    listener = _open_http(settings, options)
+    try:
+        public_url = _public_url(settings, listener)
+        gateways = make_gateways(settings, public_url=public_url)
+        database, shards = await _open(settings.database)
+    except StartupError:
+        if listener is not None:
+            listener.close()
+        raise
     node = Node(options, domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
     tasks = PendingTasks()
 
@@ -136,7 +163,6 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     watch = BalanceWatch(
         database, committer, reader, shards=shards, closing=node.closing, poll_seconds=settings.watch_seconds
     )
-    gateways = make_gateways(settings)
     desk = PaymentDesk(
         database,
         clock,
@@ -168,17 +194,40 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         sweeper.start()
     if settings.refund_seconds > 0:
         refund_runner.start()
-    return Broker(node, committer, database, watch, sweeper, desk, gateways, refund_runner)
+    http = None
+    if listener is not None:
+        app = build_app(desk, gateways, public_url=public_url, clock=clock, is_serving=lambda: node.health.serving)
+        http = HttpServer(listener, app, hurried=node.hurried)
+    return Broker(node, committer, database, watch, sweeper, desk, gateways, refund_runner, http)
 
 
-def make_gateways(settings: BrokerSettings) -> Gateways:
-    """Returns the payment gateways that the settings ask for; where several take a currency, the first does.
-
-    Raises StartupError.
-    """
-    return Gateways(
-        SandboxGateway(behavior=settings.sandbox_behavior, delay_seconds=settings.sandbox_delay_seconds),
+def _open_http(settings: BrokerSettings, options: NodeOptions) -> HttpListener | None:
+    """Takes the address for HTTP, if one is asked for, under the node's own terms. Raises StartupError."""
+    if settings.http_listen is None:
+        return None
+    return HttpListener(
+        HttpOptions(
+            listen=settings.http_listen,
+            tls=options.tls,
+            insecure=options.insecure,
+            reuse_port=options.reuse_port,
+            drain_seconds=options.drain_seconds,
+        )
     )
+
+
+def _public_url(settings: BrokerSettings, listener: HttpListener | None) -> str:
+    """Returns where browsers reach the broker, without a slash at the end; empty: nowhere. Raises StartupError."""
+    given = settings.http_url
+    if given:
+        if not web_url(given) or any(mark in given for mark in "?#@"):
+            raise StartupError(f"invalid --http-url {given!r}: expected a URL such as https://pay.example")
+        return given.rstrip("/")
+    if listener is None:
+        return ""
+    if is_unspecified(listener.address.host):
+        raise StartupError(f"--http-listen {listener.address} needs --http-url: browsers cannot know which host it is")
+    return f"{'http' if listener.tls is None else 'https'}://{listener.address}"
 
 
 def _let_tell(gateways: Gateways, desk: PaymentDesk) -> None:
@@ -204,16 +253,24 @@ async def _open(database_url: str) -> tuple[Database, int]:
 async def serve(settings: BrokerSettings, *, worker: Worker | None = None) -> None:
     """Serves until a signal comes, or as a worker until its supervisor says so, then drains. Raises StartupError."""
     broker = await build_broker(settings)
-    tell = print_listening if worker is None else worker.report_serving
+    try:
+        http_address = await broker.start_http()
+    except StartupError:
+        await broker.close()
+        raise
 
     def announce(address: Address) -> None:
-        tell(address)
+        if worker is None:
+            print_listening(address, http_address)
+        else:
+            worker.report_serving(address)
         if broker.gateways.by_name(SANDBOX) is not None:
             # Whoever has an account can put credits on it without paying.
             logger.warning("payments.sandbox")
 
     await serve_until_signal(
         broker.node,
+        before_stop=broker.begin_stop,
         after_stop=broker.close,
         announce=announce,
         stop_orders=stop_signals if worker is None else worker.stop_orders,

@@ -17,6 +17,7 @@ from broker_service.engine.auditing import audit
 from broker_service.engine.clock import system_clock
 from broker_service.engine.pruning import Pruned, prune
 from broker_service.engine.writing import write_with_retries
+from broker_service.options import http_and_payment_settings, setting
 from broker_service.payments.sandbox import SandboxBehavior
 from broker_service.settings import DEFAULT_DATABASE, DEFAULT_LISTEN, BrokerSettings
 from broker_service.storage.database import Database, is_postgresql, open_database
@@ -30,7 +31,6 @@ from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.worker import Worker, this_worker
 from mesh_runtime.workers import MAX_CONNECTION_AGE_SECONDS, supervise
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 Outcome = TypeVar("Outcome")
 
 _database_option = click.option(
@@ -42,12 +42,6 @@ _database_option = click.option(
     help="Where the ledger is kept: sqlite:///path/to/file.db, or postgresql+asyncpg://user:password@host:port/name.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-def _setting(flag: str, **attributes: Any) -> Callable[[Command], Command]:
-    """Returns an option whose environment variable is IAP_BROKER_ and its name."""
-    variable = "IAP_BROKER_" + flag.removeprefix("--").replace("-", "_").upper()
-    return click.option(flag, envvar=variable, show_envvar=True, show_default=True, **attributes)
 
 
 def _days(text: str) -> timedelta:
@@ -106,79 +100,81 @@ def migrate(database: str, as_json: bool) -> None:
 
 @command.command()
 @_database_option
-@_setting("--listen", default=DEFAULT_LISTEN, help="HOST:PORT; port 0 picks a free one.")
-@_setting(
+@setting("--listen", default=DEFAULT_LISTEN, help="HOST:PORT; port 0 picks a free one.")
+@setting(
     "--commission-basis-points",
     type=click.IntRange(0, BASIS_POINTS),
     default=DEFAULT_COMMISSION_BASIS_POINTS,
     help="The broker's cut of each sale, unless a provider has a rate of its own.",
 )
-@_setting("--purchase-url", default="", help="Where people buy packs; {service} becomes the service's name.")
-@_setting("--workers", type=click.IntRange(1), default=1, help="Processes; more than one need PostgreSQL.")
-@_setting("--tls-certificate", type=click.Path(path_type=Path), help="PEM file with the certificate chain.")
-@_setting("--tls-key", type=click.Path(path_type=Path), help="PEM file with the private key.")
-@_setting("--insecure", is_flag=True, help="Allow plaintext on other addresses than loopback.")
-@_setting(
+@setting("--purchase-url", default="", help="Where people buy packs; {service} becomes the service's name.")
+@setting("--workers", type=click.IntRange(1), default=1, help="Processes; more than one need PostgreSQL.")
+@setting("--tls-certificate", type=click.Path(path_type=Path), help="PEM file with the certificate chain.")
+@setting("--tls-key", type=click.Path(path_type=Path), help="PEM file with the private key.")
+@setting("--insecure", is_flag=True, help="Allow plaintext on other addresses than loopback.")
+@setting(
     "--drain-seconds", type=click.IntRange(0, 3_600), default=10, help="How long running calls may take at the end."
 )
-@_setting("--queue-commands", type=click.IntRange(1), default=10_000, help="Commands that may wait for a commit.")
-@_setting("--batch-commands", type=click.IntRange(1, 5_000), default=512, help="Commands in one commit at most.")
-@_setting("--max-concurrent-calls", type=click.IntRange(1), help="More are refused as OVERLOADED, in each process.")
-@_setting(
+@setting("--queue-commands", type=click.IntRange(1), default=10_000, help="Commands that may wait for a commit.")
+@setting("--batch-commands", type=click.IntRange(1, 5_000), default=512, help="Commands in one commit at most.")
+@setting("--max-concurrent-calls", type=click.IntRange(1), help="More are refused as OVERLOADED, in each process.")
+@setting(
     "--max-connection-age-seconds",
     type=click.IntRange(1),
     help=f"Clients connect again after this, and so spread; {MAX_CONNECTION_AGE_SECONDS:g} with several workers.",
 )
-@_setting(
+@setting(
     "--sweep-seconds",
     type=click.FloatRange(0, 3_600),
     default=1.0,
     help="How often expiries are written down, which changes no answer; 0 turns it off.",
 )
-@_setting(
+@setting(
     "--watch-seconds",
     type=click.FloatRange(0.05, 3_600),
     default=1.0,
     help="How often watchers of a balance learn what time and other processes have changed.",
 )
-@_setting(
+@setting(
     "--checkout-hours",
     type=click.IntRange(1, 720),
     default=24,
     help="How long a purchase that was started can be paid.",
 )
-@_setting(
+@setting(
     "--refund-seconds",
     type=click.FloatRange(0, 3_600),
     default=60.0,
     help="How often gateways are asked again for refunds they have not paid; 0 turns it off.",
 )
-@_setting(
+@setting(
     "--sandbox-behavior",
     type=click.Choice([behavior.value for behavior in SandboxBehavior]),
     default=SandboxBehavior.SUCCEED.value,
     callback=lambda _context, _option, value: SandboxBehavior(value),
     help="What the sandbox gateway does when it is asked for refunds and charges, and how it tells of payments.",
 )
-@_setting(
+@setting(
     "--sandbox-delay-seconds",
     type=click.FloatRange(0, 3_600),
     default=1.0,
     help="When the sandbox gateway tells what it delays or tells twice.",
 )
-@_setting("--log-level", type=click.Choice(LEVELS), default="info", help="One line per call at info and below.")
-@_setting("--log-style", type=click.Choice(STYLES), default="json", help="How log lines look.")
-def serve(listen: str, workers: int, log_level: str, log_style: str, **settings: Any) -> None:
+@http_and_payment_settings
+@setting("--log-level", type=click.Choice(LEVELS), default="info", help="One line per call at info and below.")
+@setting("--log-style", type=click.Choice(STYLES), default="json", help="How log lines look.")
+def serve(listen: str, http_listen: str, workers: int, log_level: str, log_style: str, **settings: Any) -> None:
     """Serve until SIGTERM or SIGINT."""
     worker = this_worker()
     configure_logging(log_level, log_style)
-    chosen = BrokerSettings(listen=parse_address(listen), **settings)
+    http_address = parse_address(http_listen) if http_listen else None
+    chosen = BrokerSettings(listen=parse_address(listen), http_listen=http_address, **settings)
     if worker is not None:
         with worker.reporting_failure():
             _serve(_shared(chosen, worker), worker)
     elif workers > 1:
         _check_writers(database=chosen.database)
-        asyncio.run(supervise(chosen.listen, workers=workers))
+        asyncio.run(supervise(chosen.listen, workers=workers, http_listen=chosen.http_listen))
     else:
         _serve(chosen, None)
 
@@ -202,7 +198,13 @@ def _serve(settings: BrokerSettings, worker: Worker | None) -> None:
 def _shared(settings: BrokerSettings, worker: Worker) -> BrokerSettings:
     """Returns the settings of one of several processes at one address."""
     age_seconds = settings.max_connection_age_seconds or MAX_CONNECTION_AGE_SECONDS
-    return replace(settings, listen=worker.listen, reuse_port=True, max_connection_age_seconds=age_seconds)
+    return replace(
+        settings,
+        listen=worker.listen,
+        http_listen=worker.http_listen,
+        reuse_port=True,
+        max_connection_age_seconds=age_seconds,
+    )
 
 
 @command.command("audit")

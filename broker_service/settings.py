@@ -1,6 +1,6 @@
 """What can be set about a broker; each setting comes from its flag, else its environment variable, else its default."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker_service.payments.sandbox import SandboxBehavior
@@ -20,6 +20,10 @@ class BrokerSettings:
     balance are told what time and other processes have changed. A checkout can be paid for `checkout_hours`. Every
     `refund_seconds` gateways are asked again for refunds they have not paid; 0: by nobody. The sandbox gateway does as
     `sandbox_behavior` says, and delivers what it tells unasked after `sandbox_delay_seconds`.
+
+    Without `http_listen` nothing is served over HTTP; `http_url` is how browsers reach it, "": at that very address.
+    Of the `payment_gateways` the first that takes a currency is paid in it. Stripe's API is at `stripe_api_url`, "":
+    where it is by itself.
     """
 
     listen: Address
@@ -41,3 +45,9 @@ class BrokerSettings:
     refund_seconds: float = 0.0
     sandbox_behavior: SandboxBehavior = SandboxBehavior.SUCCEED
     sandbox_delay_seconds: float = 1.0
+    http_listen: Address | None = None
+    http_url: str = ""
+    payment_gateways: tuple[str, ...] = ("sandbox",)
+    stripe_secret_key: str = field(default="", repr=False)
+    stripe_webhook_secret: str = field(default="", repr=False)
+    stripe_api_url: str = ""
