@@ -34,6 +34,7 @@ from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.gateway_choice import make_gateways
+from broker_service.http_address import open_http, public_url_of
 from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.settings import BrokerSettings
@@ -47,10 +48,9 @@ from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
 from broker_service.transport.http.app import build_app
-from broker_service.transport.http.origins import web_url
-from broker_service.transport.http.server import HttpListener, HttpOptions, HttpServer
+from broker_service.transport.http.server import HttpServer
 from broker_service.transport.purchases import PurchaseServicer
-from mesh_runtime.addresses import Address, is_unspecified
+from mesh_runtime.addresses import Address
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
 from mesh_runtime.logs import get_logger
@@ -127,13 +127,18 @@ def initialize(database_url: str, *, shards: int | None = None, clock: Clock = s
     return secret if made else None
 
 
-async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock) -> Broker:
-    """Puts a broker together on the running event loop. Raises StartupError."""
+async def build_broker(
+    settings: BrokerSettings, *, clock: Clock = system_clock, gateways: Gateways | None = None
+) -> Broker:
+    """Puts a broker together on the running event loop; `gateways` are those of the settings unless given.
+
+    Raises StartupError.
+    """
     options = _node_options(settings)
-    listener = _open_http(settings, options)
+    listener = open_http(settings, options)
     try:
-        public_url = _public_url(settings, listener)
-        gateways = make_gateways(settings, public_url=public_url)
+        public_url = public_url_of(settings, listener)
+        gateways = gateways or make_gateways(settings, public_url=public_url)
         database, shards = await _open(settings.database)
     except StartupError:
         if listener is not None:
@@ -199,35 +204,6 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         app = build_app(desk, gateways, public_url=public_url, clock=clock, is_serving=lambda: node.health.serving)
         http = HttpServer(listener, app, hurried=node.hurried)
     return Broker(node, committer, database, watch, sweeper, desk, gateways, refund_runner, http)
-
-
-def _open_http(settings: BrokerSettings, options: NodeOptions) -> HttpListener | None:
-    """Takes the address for HTTP, if one is asked for, under the node's own terms. Raises StartupError."""
-    if settings.http_listen is None:
-        return None
-    return HttpListener(
-        HttpOptions(
-            listen=settings.http_listen,
-            tls=options.tls,
-            insecure=options.insecure,
-            reuse_port=options.reuse_port,
-            drain_seconds=options.drain_seconds,
-        )
-    )
-
-
-def _public_url(settings: BrokerSettings, listener: HttpListener | None) -> str:
-    """Returns where browsers reach the broker, without a slash at the end; empty: nowhere. Raises StartupError."""
-    given = settings.http_url
-    if given:
-        if not web_url(given) or any(mark in given for mark in "?#@"):
-            raise StartupError(f"invalid --http-url {given!r}: expected a URL such as https://pay.example")
-        return given.rstrip("/")
-    if listener is None:
-        return ""
-    if is_unspecified(listener.address.host):
-        raise StartupError(f"--http-listen {listener.address} needs --http-url: browsers cannot know which host it is")
-    return f"{'http' if listener.tls is None else 'https'}://{listener.address}"
 
 
 def _let_tell(gateways: Gateways, desk: PaymentDesk) -> None:
