@@ -316,6 +316,26 @@ async def test_healthz_says_that_it_serves(web: Web) -> None:
     assert (answer.status, answer.text) == (200, '{"status":"SERVING"}')
 
 
+async def test_a_proxy_may_put_the_pages_under_a_path_of_its_own(database_url: str) -> None:
+    public_url = "https://example.com/iap"
+    async with running_broker(database_url, http_listen=ANY_PORT, http_url=f"{public_url}/") as running:
+        world = await new_world(running)
+        account = await world.new_account()
+        pack = await world.new_pack(account.service)
+        request = purchase_pb2.CreatePurchaseRequest(
+            request_id=new_id(), pack_id=pack.pack_id, account_token=account.token
+        )
+        made = await call(world.stubs.purchases.CreatePurchase, request)
+        path = f"/checkout/{made.purchase.purchase_id}"
+        assert made.checkout_url == public_url + path
+        async with Web(running.http_url) as web:
+            page = await web.get(path)
+            assert 'href="/iap/style.css"' in page.text
+            assert (await web.press(path, page, "pay", origin="https://evil.example")).status == 403
+            pressed = await web.press(path, page, "pay", origin="https://example.com")
+            assert (pressed.status, pressed.headers["location"]) == (303, f"/iap{path}?done=1")
+
+
 async def test_a_database_that_does_not_answer_is_a_503_that_changes_nothing(database_url: str) -> None:
     async with running_broker(database_url, http_listen=ANY_PORT) as running:
         world = await new_world(running)
