@@ -62,7 +62,7 @@ class Node:
     Construct it inside a running event loop and add servicers to `servicers` before `start`;
     `service_names` are the full names of their services. Streams without an end of their own watch `closing`:
     once it is set the listening socket is about to shut, and they should end so that their callers connect
-    elsewhere.
+    elsewhere. `hurried` is set once what still runs is to be cancelled, for whatever else stops along.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Node:
     ) -> None:
         self._options = options
         self._running_calls = RunningCalls()
-        self._hurried = asyncio.Event()
+        self.hurried = asyncio.Event()
         self.closing = asyncio.Event()
         guard = CallInterceptor(
             domain, running_calls=self._running_calls, max_concurrent_calls=options.max_concurrent_calls
@@ -131,7 +131,7 @@ class Node:
 
     def hurry(self) -> None:
         """Make a running or later `stop` cancel what is still running instead of waiting for it."""
-        self._hurried.set()
+        self.hurried.set()
 
     async def wait_until_closed(self) -> None:
         """Return when the server has stopped; raises what broke it when it was not `stop` that did."""
@@ -161,7 +161,7 @@ class Node:
         """Return when no calls come any more, when another task is done, when hurried or after the timeout."""
         own = {
             asyncio.create_task(self._running_calls.wait_until_quiet(_QUIET_SECONDS)),
-            asyncio.create_task(self._hurried.wait()),
+            asyncio.create_task(self.hurried.wait()),
         }
         await asyncio.wait({*own, *others}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in own:

@@ -15,6 +15,7 @@ from broker_service.domain.errors import TokenOutdated
 from broker_service.domain.grants import order_of_use
 from broker_service.domain.identities import account_id_for
 from broker_service.domain.records import Balance
+from broker_service.engine.auto_top_ups import AutoTopUps
 from broker_service.engine.balance_watch import BalanceReading, BalanceWatch
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
@@ -23,6 +24,7 @@ from broker_service.engine.secrets import ACCOUNT_TOKEN_PREFIX, SecretSource, ra
 from broker_service.engine.webhooks import Webhooks
 from broker_service.engine.writing import with_retries
 from broker_service.storage.ledger_queries import EntrySelection
+from broker_service.transport.auto_top_ups import AutoTopUpMethods
 from broker_service.transport.endpoint import Admit, Caller, Gate, rpc, stream_rpc
 from broker_service.transport.errors import permission_denied, stopping
 from broker_service.transport.pages import cursor_of, page_size, page_token
@@ -30,7 +32,7 @@ from broker_service.transport.rendering import render_account, render_balance, r
 from broker_service.transport.times import optional_instant, optional_span, to_timestamp
 
 
-class AccountServicer(account_pb2_grpc.AccountServiceServicer):
+class AccountServicer(AutoTopUpMethods, account_pb2_grpc.AccountServiceServicer):
     """Opens accounts through the committer and shows them."""
 
     def __init__(
@@ -39,9 +41,10 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         directory: Directory,
         committer: Committer,
         reader: LedgerReader,
+        *,
         watch: BalanceWatch,
         webhooks: Webhooks,
-        *,
+        top_ups: AutoTopUps,
         new_secret: SecretSource = random_secret,
     ) -> None:
         self.gate = gate
@@ -50,6 +53,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self._reader = reader
         self._watch = watch
         self._webhooks = webhooks
+        self._top_ups = top_ups
         self._new_secret = new_secret
 
     @rpc(Role.CUSTOMER)

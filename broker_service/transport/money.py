@@ -1,5 +1,7 @@
 """Money between the contract's units and nanos and the minor units that the broker reckons in."""
 
+from decimal import Decimal
+
 from google.type.money_pb2 import Money
 
 from broker_service.domain.currencies import minor_unit_digits
@@ -35,3 +37,9 @@ def to_money(currency: str, amount_minor_units: int) -> Money:
     return Money(
         currency_code=currency, units=sign * units, nanos=sign * minor_units * 10 ** (_NANOS_DIGITS - exponent)
     )
+
+
+def format_money(currency: str, amount_minor_units: int) -> str:
+    """Returns an amount for people, such as `1,234.50 EUR`, with as many decimals as the currency has."""
+    exponent = minor_unit_digits(currency) or 0
+    return f"{Decimal(amount_minor_units).scaleb(-exponent):,.{exponent}f} {currency}"

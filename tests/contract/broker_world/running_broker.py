@@ -73,6 +73,12 @@ class RunningBroker:
     database_url: str
     operator_key: str
 
+    @property
+    def http_url(self) -> str:
+        """Where its pages are; only of a broker that serves HTTP."""
+        assert self.broker.http is not None
+        return f"http://{self.broker.http.address}"
+
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Runs one statement on the database, as another process would."""
         return run_sql(self.database_url, statement, *parameters)
@@ -109,6 +115,7 @@ async def running_broker(
     operator_key = initialize(settings.database, shards=shards, clock=clock) or ""
     broker = await build_broker(settings, clock=clock, gateways=gateways)
     try:
+        await broker.start_http()
         address = await broker.node.start()
         # Equal channels of one process would share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -116,5 +123,6 @@ async def running_broker(
             yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key)
     finally:
         broker.node.hurry()
+        await broker.begin_stop()
         await broker.node.stop()
         await broker.close()
