@@ -190,7 +190,8 @@ MONEY = {
     "UPDATE purchases SET commission_minor_units = price_minor_units + 1": {"COMMISSION_IN_RANGE", "SALE_IS_BOOKED"},
     "UPDATE purchases SET commission_minor_units = 0": {"SALE_IS_BOOKED"},
     "UPDATE purchases SET account_id = 'acc_none'": {"ACCOUNT_EXISTS", "ID_NAMES_ACCOUNT", "PURCHASE_IS_GRANTED"},
-    "DELETE FROM purchases": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED"},
+    "DELETE FROM purchases": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED", "REFUND_OF_A_SALE"},
+    "UPDATE purchases SET origin = 'NONSENSE'": {"STATE_KNOWN"},
     "UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
     "UPDATE journal_postings SET currency = 'USD' WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
     f"UPDATE journal_postings SET amount_minor_units = {MOST}": {"JOURNAL_SUMS_TO_ZERO"},
@@ -204,4 +205,67 @@ MONEY = {
     " WHERE money_account LIKE 'provider_payable%'": {"SALE_IS_BOOKED"},
 }
 
-CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY
+REFUNDS = {
+    "UPDATE purchases SET state = 'PAID' WHERE state = 'REFUNDED'": {"REFUNDED_BY_STATE"},
+    "UPDATE purchases SET state = 'REFUNDED' WHERE state = 'PARTIALLY_REFUNDED'": {"REFUNDED_BY_STATE"},
+    "UPDATE purchases SET state = 'PARTIALLY_REFUNDED' WHERE state = 'REFUNDED'": {"REFUNDED_BY_STATE"},
+    "UPDATE purchases SET state = 'CHARGED_BACK' WHERE state = 'REFUNDED'": {"CHARGED_BACK_ONCE"},
+    "UPDATE purchases SET state = 'REFUNDED' WHERE state = 'CHARGED_BACK'": {"CHARGED_BACK_ONCE"},
+    "UPDATE purchases SET state = 'FAILED', pay_time = NULL WHERE state = 'CHARGED_BACK'": {
+        "REFUNDED_BY_STATE",
+        "REFUND_OF_A_SALE",
+        "SALE_IS_BOOKED",
+    },
+    "UPDATE purchases SET refunded_credits = refunded_credits + 1 WHERE state = 'PARTIALLY_REFUNDED'": {
+        "REFUNDS_ADD_UP",
+        "REFUND_IS_ENTERED",
+    },
+    "UPDATE purchases SET refunded_credits = 0 WHERE state = 'CHARGED_BACK'": {"REFUNDS_ADD_UP", "REFUND_IS_ENTERED"},
+    "UPDATE purchases SET refunded_minor_units = refunded_minor_units + 1 WHERE state = 'PARTIALLY_REFUNDED'": {
+        "REFUNDS_ADD_UP"
+    },
+    "UPDATE purchases SET refunded_minor_units = 0 WHERE state = 'REFUNDED'": {"REFUNDED_BY_STATE", "REFUNDS_ADD_UP"},
+    "UPDATE purchases SET refunded_commission_minor_units = 1 WHERE state = 'PARTIALLY_REFUNDED'": {"REFUNDS_ADD_UP"},
+    "UPDATE purchases SET refunded_commission_minor_units = commission_minor_units WHERE state = 'PAID'": {
+        "REFUNDED_BY_STATE"
+    },
+    "UPDATE entries SET purchase_id = 'pur_none' WHERE kind = 'PURCHASE_REFUND'": {"REFUND_IS_ENTERED"},
+    "UPDATE entries SET purchase_id = NULL WHERE kind = 'PURCHASE_REFUND'": {"ENTRY_NAMES_ITS_CAUSE"},
+    "UPDATE purchase_refunds SET amount_minor_units = amount_minor_units + 1": {
+        "REFUNDS_ADD_UP",
+        "REFUND_IS_BOOKED",
+        "CHARGEBACK_IS_BOOKED",
+    },
+    "UPDATE purchase_refunds SET commission_minor_units = commission_minor_units - 1 WHERE kind = 'REFUND'": {
+        "REFUNDS_ADD_UP",
+        "REFUND_IS_BOOKED",
+    },
+    "UPDATE purchase_refunds SET credits = credits + 1 WHERE kind = 'CHARGEBACK'": {"REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET credits = 0 WHERE kind = 'REFUND'": {"REFUND_IN_RANGE", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET amount_minor_units = -1": {"REFUND_IN_RANGE"},
+    "UPDATE purchase_refunds SET state = 'PAID', resolve_time = create_time WHERE state = 'REQUESTED'": {
+        "REFUND_IS_BOOKED"
+    },
+    "UPDATE purchase_refunds SET state = 'FAILED' WHERE state = 'PAID' AND kind = 'REFUND'": {"REFUND_IS_BOOKED"},
+    "UPDATE purchase_refunds SET state = 'FAILED' WHERE state = 'REQUESTED'": {"REFUND_RESOLVED"},
+    "UPDATE purchase_refunds SET resolve_time = NULL WHERE state <> 'REQUESTED'": {"REFUND_RESOLVED"},
+    "UPDATE purchase_refunds SET state = 'FAILED' WHERE kind = 'CHARGEBACK'": {"REFUND_RESOLVED"},
+    "UPDATE purchase_refunds SET state = 'NONSENSE'": {"STATE_KNOWN", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET kind = 'NONSENSE'": {"STATE_KNOWN", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET kind = 'REFUND' WHERE kind = 'CHARGEBACK'": {
+        "CHARGED_BACK_ONCE",
+        "CHARGEBACK_IS_BOOKED",
+    },
+    "UPDATE purchase_refunds SET purchase_id = 'pur_none'": {"REFUND_OF_A_SALE", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET account_id = 'acc_none'": {"ID_NAMES_ACCOUNT", "REFUND_OF_A_SALE"},
+    "UPDATE purchase_refunds SET currency = 'USD'": {"REFUND_IS_BOOKED", "CHARGEBACK_IS_BOOKED"},
+    "DELETE FROM purchase_refunds": {"REFUNDS_ADD_UP", "REFUND_IS_BOOKED", "CHARGED_BACK_ONCE"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund:%'": {"REFUND_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund_paid:%'": {"REFUND_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'chargeback:%'": {"CHARGEBACK_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'REFUND' WHERE kind = 'REFUND_PAID'": {"REFUND_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'SALE' WHERE kind = 'CHARGEBACK'": {"SALE_IS_BOOKED"},
+    "UPDATE journal_entries SET purchase_id = NULL WHERE kind <> 'SALE'": {"REFUND_IS_BOOKED", "CHARGEBACK_IS_BOOKED"},
+}
+
+CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY | REFUNDS
