@@ -39,8 +39,8 @@ __all__ = ["DEFAULT_API_URL", "StripeGateway"]
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
 
-# How long a Checkout Session may live, by Stripe's rules; a little less, for clocks differ.
-_SHORTEST_SESSION: Final = timedelta(minutes=31)
+# How long a Checkout Session may live, by Stripe's rules; a little less, for clocks differ and calls take time.
+_SHORTEST_SESSION: Final = timedelta(minutes=35)
 _LONGEST_SESSION: Final = timedelta(hours=24) - timedelta(minutes=5)
 _NOTICE_TOLERANCE_SECONDS: Final = 300
 _MAX_NAME_LENGTH: Final = 250

@@ -27,13 +27,14 @@ from tests.stripe_double.api import (
 )
 from tests.stripe_double.server import WEBHOOK_SECRET, StripeDouble, running_stripe
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SUCCEEDED, FAILED = PaymentNoticeKind.SUCCEEDED, PaymentNoticeKind.FAILED
 
 
 @pytest.fixture
 async def stripe() -> AsyncIterator[StripeDouble]:
     async with running_stripe() as double:
+        double.api.clock = lambda: NOW
         yield double
 
 
@@ -206,7 +207,7 @@ async def test_a_refund_finds_the_payment_of_a_session(stripe: StripeDouble, gat
 @pytest.mark.parametrize(
     ("lifetime", "expected"),
     [
-        (timedelta(minutes=1), timedelta(minutes=31)),
+        (timedelta(minutes=1), timedelta(minutes=35)),
         (timedelta(hours=2), timedelta(hours=2)),
         (timedelta(hours=24), timedelta(hours=23, minutes=55)),
         (timedelta(days=30), timedelta(hours=23, minutes=55)),
