@@ -1,9 +1,10 @@
 """Calls to Stripe's API, and what their failures mean here."""
 
+import asyncio
 import contextlib
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from logging import WARNING, getLogger
-from typing import Final
+from typing import Any, Final
 
 import stripe
 from aiohttp import ClientError, ClientTimeout
@@ -13,6 +14,8 @@ from broker_service.payments.gateway import GatewayError, PaymentDeclinedError
 DEFAULT_API_URL: Final = "https://api.stripe.com"
 _CALL_SECONDS: Final = 20.0
 _RETRIES: Final = 2
+# Stripe waits some seconds for the answer to a notice, and those of questions on the way to it come before.
+_QUESTION_SECONDS: Final = 6.0
 
 # It says nothing about the request: who asks here may not ask, or Stripe does not answer.
 _UNCLEAR: Final = (
@@ -60,6 +63,19 @@ def explaining_failures() -> Generator[None, None, None]:
     except (ClientError, TimeoutError) as error:
         # In the middle of an answer, where the library does not look for it.
         raise GatewayError(f"Stripe: {type(error).__name__}") from error
+
+
+async def answered(question: Awaitable[Any]) -> Any:
+    """Returns the answer to a question that changes nothing; whatever keeps it from coming, it may be asked again.
+
+    Raises GatewayError.
+    """
+    try:
+        with explaining_failures():
+            async with asyncio.timeout(_QUESTION_SECONDS):
+                return await question
+    except (stripe.CardError, PaymentDeclinedError) as error:
+        raise GatewayError(str(error)) from error
 
 
 def decline_reason(error: stripe.CardError) -> str:

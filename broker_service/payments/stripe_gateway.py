@@ -1,10 +1,12 @@
 """Stripe as a payment gateway: Checkout Sessions, refunds, and charges without the customer.
 
 The purchase's or refund's id is the idempotency key of each call (https://docs.stripe.com/api/idempotent_requests), so
-every parameter follows from the purchase or the refund alone: a repetition must not differ.
+every parameter follows from the purchase or the refund alone: a repetition must not differ. Stripe forgets the keys
+after a day, and a broker may be down for longer; so what moves money is looked for first. The key stands against those
+who ask at the same time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,7 @@ from broker_service.payments.gateway import (
 from broker_service.payments.stripe_amounts import AmountNotPayableError
 from broker_service.payments.stripe_calls import (
     DEFAULT_API_URL,
+    answered,
     decline_reason,
     explaining_failures,
     new_client,
@@ -36,11 +39,14 @@ __all__ = ["DEFAULT_API_URL", "StripeGateway"]
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
 
-# How long a Checkout Session may live, by Stripe's rules; a little less, for clocks differ.
-_SHORTEST_SESSION: Final = timedelta(minutes=31)
+# How long a Checkout Session may live, by Stripe's rules; a little less, for clocks differ and calls take time.
+_SHORTEST_SESSION: Final = timedelta(minutes=35)
 _LONGEST_SESSION: Final = timedelta(hours=24) - timedelta(minutes=5)
 _NOTICE_TOLERANCE_SECONDS: Final = 300
 _MAX_NAME_LENGTH: Final = 250
+_CLOCKS_DIFFER: Final = timedelta(hours=1)
+# The most that Stripe lists at once; of one payment, or of one customer since a purchase was started, there are fewer.
+_MOST_FOUND: Final = 100
 _SESSION_PREFIX: Final = "cs_"
 
 
@@ -79,21 +85,12 @@ class StripeGateway:
         """See PaymentGateway."""
         try:
             amount = stripe_amounts.to_stripe(refund.currency, refund.amount_minor_units)
-            payment = await self._payment_of(purchase)
-            with explaining_failures():
-                answer = await self._client.v1.refunds.create_async(
-                    {
-                        "payment_intent": payment,
-                        "amount": amount,
-                        "metadata": {PURCHASE_KEY: purchase.purchase_id, REFUND_KEY: refund.refund_id},
-                    },
-                    {"idempotency_key": refund.refund_id},
-                )
+            payment_id = await self._payment_of(purchase)
+            made = await self._refund_made(payment_id, refund) or await self._make_refund(payment_id, refund, amount)
         except stripe.CardError as error:
             return _refund_refused(refund, decline_reason(error))
         except (PaymentDeclinedError, AmountNotPayableError) as error:
             return _refund_refused(refund, str(error))
-        made = read_answer(answer)
         kind = refund_kind(made.status)
         return None if kind is None else _refund_notice(refund, kind, made.id, made.failure_reason or "")
 
@@ -101,33 +98,20 @@ class StripeGateway:
         """See PaymentGateway."""
         try:
             amount = stripe_amounts.to_stripe(purchase.currency, purchase.price_minor_units)
-            with explaining_failures():
-                answer = await self._client.v1.payment_intents.create_async(
-                    {
-                        "amount": amount,
-                        "currency": purchase.currency.lower(),
-                        "customer": method.customer_reference,
-                        "payment_method": method.method_reference,
-                        "off_session": True,
-                        "confirm": True,
-                        "description": _description(purchase),
-                        "metadata": {PURCHASE_KEY: purchase.purchase_id, OFF_SESSION: "true"},
-                    },
-                    {"idempotency_key": purchase.purchase_id},
-                )
+            made = await self._payment_made(purchase, method)
+            payment = made or await self._make_payment(purchase, method, amount)
         except stripe.CardError as error:
             return _charge_failed(purchase, decline_reason(error))
         except (PaymentDeclinedError, AmountNotPayableError) as error:
             return _charge_failed(purchase, str(error))
-        payment = read_answer(answer)
         match payment.status:
             case "succeeded":
                 return _charge_succeeded(purchase, payment, method)
             case "processing":
                 return None
-            case status:
-                # The customer would have to come and confirm it, and nobody is there to ask.
-                return _charge_failed(purchase, status or "", payment.id)
+            case _:
+                # Declined, or the customer would have to come and confirm it, and nobody is there to ask.
+                return _charge_failed(purchase, payment.decline_reason or payment.status or "", payment.id)
 
     async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:
         """See PaymentGateway. Raises GatewayError, too: some events say only with Stripe's help what they are about."""
@@ -180,13 +164,60 @@ class StripeGateway:
             "expires_at": int(_session_expire_time(purchase).timestamp()),
         }
 
+    async def _refund_made(self, payment_id: str, refund: PurchaseRefund) -> StripeThing | None:
+        """Returns the refund if Stripe has it already."""
+        found = await answered(self._client.v1.refunds.list_async({"payment_intent": payment_id, "limit": _MOST_FOUND}))
+        return _noted(found.data, REFUND_KEY, refund.refund_id)
+
+    async def _make_refund(self, payment_id: str, refund: PurchaseRefund, amount: int) -> StripeThing:
+        with explaining_failures():
+            answer = await self._client.v1.refunds.create_async(
+                {
+                    "payment_intent": payment_id,
+                    "amount": amount,
+                    "metadata": {PURCHASE_KEY: refund.purchase_id, REFUND_KEY: refund.refund_id},
+                },
+                {"idempotency_key": refund.refund_id},
+            )
+        return read_answer(answer)
+
+    async def _payment_made(self, purchase: Purchase, method: PaymentMethod) -> StripeThing | None:
+        """Returns the payment of a purchase if Stripe has it already."""
+        since = int((purchase.create_time - _CLOCKS_DIFFER).timestamp())
+        found = await answered(
+            self._client.v1.payment_intents.list_async(
+                {"customer": method.customer_reference, "created": {"gte": since}, "limit": _MOST_FOUND}
+            )
+        )
+        return _noted(found.data, PURCHASE_KEY, purchase.purchase_id)
+
+    async def _make_payment(self, purchase: Purchase, method: PaymentMethod, amount: int) -> StripeThing:
+        with explaining_failures():
+            answer = await self._client.v1.payment_intents.create_async(
+                {
+                    "amount": amount,
+                    "currency": purchase.currency.lower(),
+                    "customer": method.customer_reference,
+                    "payment_method": method.method_reference,
+                    "off_session": True,
+                    "confirm": True,
+                    "description": _description(purchase),
+                    "metadata": {PURCHASE_KEY: purchase.purchase_id, OFF_SESSION: "true"},
+                },
+                {"idempotency_key": purchase.purchase_id},
+            )
+        return read_answer(answer)
+
     async def _payment_of(self, purchase: Purchase) -> str:
         """Returns the PaymentIntent of a paid purchase."""
         if not purchase.gateway_reference.startswith(_SESSION_PREFIX):
             return purchase.gateway_reference
-        with explaining_failures():
-            answer = await self._client.v1.checkout.sessions.retrieve_async(purchase.gateway_reference)
+        answer = await answered(self._client.v1.checkout.sessions.retrieve_async(purchase.gateway_reference))
         return id_of(read_answer(answer).payment_intent)
+
+
+def _noted(found: Sequence[stripe.StripeObject], key: str, identity: str) -> StripeThing | None:
+    return next((thing for thing in map(read_answer, found) if thing.noted(key) == identity), None)
 
 
 def _session_expire_time(purchase: Purchase) -> datetime:

@@ -4,9 +4,8 @@ Everything that the broker makes at Stripe carries the purchase's id in its meta
 does not is somebody else's: an account at Stripe may be used for other things, too.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import stripe
@@ -18,11 +17,10 @@ from broker_service.payments.gateway import (
     GatewayError,
     GatewayNotice,
     NoticeInvalidError,
-    PaymentDeclinedError,
     PaymentMethod,
 )
 from broker_service.payments.stripe_amounts import from_stripe
-from broker_service.payments.stripe_calls import explaining_failures
+from broker_service.payments.stripe_calls import answered
 from broker_service.payments.stripe_objects import StripeThing, id_of, read_answer
 from mesh_runtime.logs import get_logger
 
@@ -33,8 +31,6 @@ REFUND_KEY: Final = "refund_id"
 # On payments that were made without the customer, and so have no Checkout Session to tell of them.
 OFF_SESSION: Final = "off_session"
 
-# Stripe waits some seconds for the answer to a notice, and these come before it.
-_LOOKUP_SECONDS: Final = 6.0
 _MOST_REFUNDS: Final = 100
 
 
@@ -110,8 +106,7 @@ class NoticeReader:
         # On a checkout page the customer may try another card: the session tells how that ends.
         if not _is_off_session(payment):
             return []
-        error = payment.last_payment_error or {}
-        detail = str(error.get("decline_code") or error.get("code") or payment.cancellation_reason or "")
+        detail = payment.decline_reason or payment.cancellation_reason or ""
         notice = _notice(event, PaymentNoticeKind.FAILED, payment)
         return _if_ours(replace(notice, gateway_reference=payment.id, detail=detail))
 
@@ -166,11 +161,11 @@ class NoticeReader:
         return PaymentMethod(customer, method) if customer and method else None
 
     async def _payment(self, payment_id: str) -> StripeThing:
-        found = await _answered(self._client.v1.payment_intents.retrieve_async(payment_id))
+        found = await answered(self._client.v1.payment_intents.retrieve_async(payment_id))
         return read_answer(found)
 
     async def _refunds_of(self, charge_id: str) -> list[StripeThing]:
-        found = await _answered(self._client.v1.refunds.list_async({"charge": charge_id, "limit": _MOST_REFUNDS}))
+        found = await answered(self._client.v1.refunds.list_async({"charge": charge_id, "limit": _MOST_REFUNDS}))
         return [read_answer(refund) for refund in found.data]
 
 
@@ -183,16 +178,6 @@ def refund_kind(status: str | None) -> PaymentNoticeKind | None:
             return PaymentNoticeKind.REFUND_FAILED
         case _:
             return None
-
-
-async def _answered(question: Awaitable[Any]) -> Any:
-    """Returns what Stripe answers. Raises GatewayError, also for what it refuses: the notice can wait until it does."""
-    try:
-        with explaining_failures():
-            async with asyncio.timeout(_LOOKUP_SECONDS):
-                return await question
-    except (stripe.CardError, PaymentDeclinedError) as error:
-        raise GatewayError(str(error)) from error
 
 
 def _notice(event: _Event, kind: PaymentNoticeKind, subject: StripeThing, amount: int | None = None) -> GatewayNotice:

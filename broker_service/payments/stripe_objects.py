@@ -37,6 +37,12 @@ class StripeThing(Struct):
         """Returns what its metadata says under a key, "" if nothing."""
         return (self.metadata or {}).get(key, "")
 
+    @property
+    def decline_reason(self) -> str:
+        """Why a payment was declined, in Stripe's code; "" if it was not."""
+        error = self.last_payment_error or {}
+        return str(error.get("decline_code") or error.get("code") or "")
+
 
 def read_answer(answer: stripe.StripeObject) -> StripeThing:
     """Returns what Stripe has answered. Raises GatewayError."""

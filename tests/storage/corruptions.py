@@ -22,8 +22,6 @@ ACCOUNTS = {
     "UPDATE accounts SET reserved_credits = ledger_credits + 1": {"ACCOUNT_IN_RANGE"},
     "UPDATE accounts SET entry_count = entry_count + 1": {"ENTRY_COUNT"},
     "UPDATE accounts SET update_time = 0": {"TIME_NEVER_BACKWARDS"},
-    "UPDATE accounts SET token_epoch = token_epoch + 1": {"TOKEN_EPOCH"},
-    "DELETE FROM account_tokens": {"TOKEN_EPOCH"},
     "DELETE FROM accounts": {"ACCOUNT_EXISTS", "BOOKS_SUM_TO_ZERO"},
     "UPDATE accounts SET account_id = 'x' || account_id": {"ACCOUNT_EXISTS", "LEDGER_IS_SUM_OF_ENTRIES"},
     f"UPDATE accounts SET ledger_credits = {MOST}": {"LEDGER_IS_SUM_OF_ENTRIES"},

@@ -31,6 +31,7 @@ class Trouble:
 
     path_end: str
     count: int = 1
+    method: str = "POST"
     status: int = 0
     error: Json = field(default_factory=dict)
     # Does the work, and then breaks the connection instead of answering.
@@ -66,9 +67,10 @@ class StripeApi:
                 Route("/v1/checkout/sessions", self._post(self._create_session), methods=["POST"]),
                 Route("/v1/checkout/sessions/{id}", self._get(self.sessions), methods=["GET"]),
                 Route("/v1/payment_intents", self._post(self._create_payment), methods=["POST"]),
+                Route("/v1/payment_intents", self._list(self.payments, "customer"), methods=["GET"]),
                 Route("/v1/payment_intents/{id}", self._get(self.payments), methods=["GET"]),
                 Route("/v1/refunds", self._post(self._create_refund), methods=["POST"]),
-                Route("/v1/refunds", self._list_refunds, methods=["GET"]),
+                Route("/v1/refunds", self._list(self.refunds, "charge", "payment_intent"), methods=["GET"]),
             ]
         )
 
@@ -100,6 +102,10 @@ class StripeApi:
             "metadata": {},
         }
 
+    def forget_keys(self) -> None:
+        """A day has passed."""
+        self._answers.clear()
+
     def charge_of(self, payment: Json) -> Json:
         return {
             "id": payment["latest_charge"],
@@ -128,13 +134,17 @@ class StripeApi:
 
         return endpoint
 
-    async def _list_refunds(self, request: Request) -> Response:
-        def find(_parameters: Json) -> Json:
-            charge = request.query_params["charge"]
-            found = [refund for refund in self.refunds.values() if refund["charge"] == charge]
-            return {"object": "list", "data": found, "has_more": False, "url": "/v1/refunds"}
+    def _list(self, known: dict[str, Json], *filters: str) -> Any:
+        async def endpoint(request: Request) -> Response:
+            def find(_parameters: Json) -> Json:
+                asked = {name: request.query_params[name] for name in filters if name in request.query_params}
+                assert asked, "the broker never asks for everything"
+                found = [it for it in known.values() if all(it.get(name) == value for name, value in asked.items())]
+                return {"object": "list", "data": found, "has_more": False, "url": request.url.path}
 
-        return await self._answer(request, {}, find)
+            return await self._answer(request, {}, find)
+
+        return endpoint
 
     async def _answer(self, request: Request, parameters: Json, work: Any) -> Response:
         try:
@@ -155,7 +165,8 @@ class StripeApi:
 
     def _trouble(self, request: Request) -> Trouble | None:
         for trouble in self.troubles:
-            if trouble.count and request.url.path.endswith(trouble.path_end):
+            asked = trouble.method == request.method and request.url.path.endswith(trouble.path_end)
+            if trouble.count and asked:
                 trouble.count -= 1
                 if not trouble.loses_answer:
                     raise ApiError(trouble.status, **trouble.error)

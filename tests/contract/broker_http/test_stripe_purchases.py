@@ -258,7 +258,9 @@ async def test_a_bank_s_inquiry_is_no_chargeback_yet(stripe_shop: StripeShop) ->
 async def test_a_dispute_waits_until_stripe_says_whose_it_is(stripe_shop: StripeShop) -> None:
     sale, payment = await stripe_shop.paid()
     event = stripe_shop.stripe.event("charge.dispute.created", stripe_shop.stripe.api.dispute(payment))
-    stripe_shop.stripe.api.troubles.append(Trouble(payment["id"], status=500, error={"kind": "api_error"}))
+    stripe_shop.stripe.api.troubles.append(
+        Trouble(payment["id"], method="GET", status=500, error={"kind": "api_error"})
+    )
     assert (await stripe_shop.stripe.send(stripe_shop.url, event))[0] == 503
     assert await stripe_shop.state(sale) == "PAID"
     assert (await stripe_shop.stripe.send(stripe_shop.url, event))[0] == 200
@@ -268,7 +270,9 @@ async def test_a_dispute_waits_until_stripe_says_whose_it_is(stripe_shop: Stripe
 async def test_the_credits_do_not_wait_for_the_payment_method(stripe_shop: StripeShop) -> None:
     sale = await stripe_shop.start()
     payment = stripe_shop.stripe.api.pay(sale.session)
-    stripe_shop.stripe.api.troubles.append(Trouble(payment["id"], status=401, error={"kind": "api_error"}))
+    stripe_shop.stripe.api.troubles.append(
+        Trouble(payment["id"], method="GET", status=401, error={"kind": "api_error"})
+    )
     assert await stripe_shop.tell("checkout.session.completed", sale.session) == 200
     assert await stripe_shop.credits(sale) == 100
     sql = "SELECT COUNT(*) FROM payment_methods WHERE account_id = ?"

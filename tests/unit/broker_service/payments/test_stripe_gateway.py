@@ -27,13 +27,14 @@ from tests.stripe_double.api import (
 )
 from tests.stripe_double.server import WEBHOOK_SECRET, StripeDouble, running_stripe
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SUCCEEDED, FAILED = PaymentNoticeKind.SUCCEEDED, PaymentNoticeKind.FAILED
 
 
 @pytest.fixture
 async def stripe() -> AsyncIterator[StripeDouble]:
     async with running_stripe() as double:
+        double.api.clock = lambda: NOW
         yield double
 
 
@@ -115,8 +116,10 @@ async def test_a_charge_that_is_declined_fails_the_purchase(gateway: StripeGatew
     first = await gateway.charge(purchase(), PaymentMethod("cus_1", card))
     assert first is not None
     assert (first.kind, first.detail) == (FAILED, detail)
-    # The same answer to the same question.
-    assert await gateway.charge(purchase(), PaymentMethod("cus_1", card)) == first
+    # The same answer to the same question, now with the payment that was refused.
+    again = await gateway.charge(purchase(), PaymentMethod("cus_1", card))
+    assert again is not None
+    assert (again.kind, again.detail, again.gateway_event_id) == (FAILED, detail, first.gateway_event_id)
 
 
 async def test_a_charge_that_takes_days_says_nothing_yet(gateway: StripeGateway) -> None:
@@ -133,6 +136,46 @@ async def test_a_charge_whose_answer_is_lost_is_taken_once(stripe: StripeDouble,
     assert notice is not None
     assert notice.kind is SUCCEEDED
     assert len(stripe.api.payments) == 1
+
+
+@pytest.mark.parametrize("card", [CARD_GOOD, CARD_DECLINED, CARD_SLOW])
+async def test_a_charge_asked_for_again_after_days_is_taken_once(
+    stripe: StripeDouble, gateway: StripeGateway, card: str
+) -> None:
+    first = await gateway.charge(purchase(), PaymentMethod("cus_1", card))
+    stripe.api.forget_keys()
+    again = await gateway.charge(purchase(), PaymentMethod("cus_1", card))
+    assert len(stripe.api.payments) == 1
+    assert (first is None) == (again is None)
+    if first is not None and again is not None:
+        assert (first.kind, first.detail, first.amount_minor_units) == (
+            again.kind,
+            again.detail,
+            again.amount_minor_units,
+        )
+
+
+async def test_a_refund_asked_for_again_after_days_is_paid_once(stripe: StripeDouble, gateway: StripeGateway) -> None:
+    checkout = await gateway.create_checkout(purchase())
+    payment = stripe.api.pay(stripe.api.sessions[checkout.gateway_reference])
+    paid = purchase(gateway_reference=payment["id"])
+    first = await gateway.refund(paid, refund())
+    stripe.api.forget_keys()
+    assert await gateway.refund(paid, refund()) == first
+    await gateway.refund(paid, refund(refund_id="ref_2"))
+    assert [it["amount"] for it in stripe.api.refunds.values()] == [500, 500]
+
+
+async def test_what_cannot_be_looked_for_is_not_asked_for(stripe: StripeDouble, gateway: StripeGateway) -> None:
+    """A refund or charge that may be there already must not be made a second time."""
+    error = {"kind": "invalid_request_error", "code": "some_code"}
+    for path in ("/refunds", "/payment_intents"):
+        stripe.api.troubles.append(Trouble(path, method="GET", status=400, error=error))
+    with pytest.raises(GatewayError):
+        await gateway.refund(purchase(gateway_reference="pi_1"), refund())
+    with pytest.raises(GatewayError):
+        await gateway.charge(purchase(), PaymentMethod("cus_1", CARD_GOOD))
+    assert stripe.api.requests == []
 
 
 async def test_a_charge_too_fine_for_stripe_is_not_asked_for(stripe: StripeDouble, gateway: StripeGateway) -> None:
@@ -164,7 +207,7 @@ async def test_a_refund_finds_the_payment_of_a_session(stripe: StripeDouble, gat
 @pytest.mark.parametrize(
     ("lifetime", "expected"),
     [
-        (timedelta(minutes=1), timedelta(minutes=31)),
+        (timedelta(minutes=1), timedelta(minutes=35)),
         (timedelta(hours=2), timedelta(hours=2)),
         (timedelta(hours=24), timedelta(hours=23, minutes=55)),
         (timedelta(days=30), timedelta(hours=23, minutes=55)),
