@@ -1,6 +1,7 @@
 """The only place where the broker's parts are put together."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from google.protobuf.message import Message
@@ -21,15 +22,20 @@ from iap.broker.v1 import (
 )
 
 from broker_service.background.expiry_sweeper import ExpirySweeper
+from broker_service.background.refund_runner import RefundRunner
 from broker_service.domain.decide import Verdict
 from broker_service.domain.directory import Role
+from broker_service.domain.purchase_commands import SANDBOX
 from broker_service.engine.auditing import Auditor
 from broker_service.engine.balance_watch import BalanceWatch
 from broker_service.engine.clock import Clock, system_clock
 from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
+from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.engine.settlement import Settlement
+from broker_service.payments.gateways import Gateways
+from broker_service.payments.sandbox import SandboxGateway
 from broker_service.settings import BrokerSettings
 from broker_service.storage.database import Database, create_database, open_database
 from broker_service.storage.errors import StorageError
@@ -77,10 +83,15 @@ class Broker:
     database: Database
     watch: BalanceWatch
     sweeper: ExpirySweeper
+    desk: PaymentDesk
+    gateways: Gateways
+    refund_runner: RefundRunner
 
     async def close(self) -> None:
         """Commits what still waits and closes the database; call it when the node has stopped."""
         await self.sweeper.stop()
+        await self.refund_runner.stop()
+        await self.gateways.close()
         await self.committer.drain()
         await self.watch.close()
         await self.database.close()
@@ -99,8 +110,13 @@ def initialize(database_url: str, *, shards: int | None = None, clock: Clock = s
     return secret if made else None
 
 
-async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock) -> Broker:
-    """Puts a broker together on the running event loop. Raises StartupError."""
+async def build_broker(
+    settings: BrokerSettings, *, clock: Clock = system_clock, gateways: Gateways | None = None
+) -> Broker:
+    """Puts a broker together on the running event loop; `gateways` are those of the settings unless given.
+
+    Raises StartupError.
+    """
     options = _node_options(settings)
     database, shards = await _open(settings.database)
     node = Node(options, domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
@@ -127,6 +143,19 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     watch = BalanceWatch(
         database, committer, reader, shards=shards, closing=node.closing, poll_seconds=settings.watch_seconds
     )
+    gateways = gateways or make_gateways(settings)
+    desk = PaymentDesk(
+        database,
+        clock,
+        committer,
+        directory,
+        reader,
+        gateways,
+        commission_basis_points=settings.commission_basis_points,
+        checkout_lifetime=timedelta(hours=settings.checkout_hours),
+    )
+    _let_tell(gateways, desk)
+    refund_runner = RefundRunner(database, clock, desk, interval_seconds=settings.refund_seconds)
     sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)
     gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
     server = node.server
@@ -135,19 +164,35 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
         AccountServicer(gate, directory, committer, reader, watch), server
     )
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(gate, directory), server)
-    purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(
-        PurchaseServicer(gate, directory, committer, commission_basis_points=settings.commission_basis_points),
-        server,
-    )
+    purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(PurchaseServicer(gate, directory, desk, reader), server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(gate, directory, committer, Auditor(database)), server
+        AdminServicer(gate, directory, committer, desk, Auditor(database)), server
     )
     settlement = Settlement(database, clock, payout_minimums=settings.payout_minimums)
     settlement_pb2_grpc.add_SettlementServiceServicer_to_server(SettlementServicer(gate, directory, settlement), server)
     watch.start()
     if settings.sweep_seconds > 0:
         sweeper.start()
-    return Broker(node, committer, database, watch, sweeper)
+    if settings.refund_seconds > 0:
+        refund_runner.start()
+    return Broker(node, committer, database, watch, sweeper, desk, gateways, refund_runner)
+
+
+def make_gateways(settings: BrokerSettings) -> Gateways:
+    """Returns the payment gateways that the settings ask for; where several take a currency, the first does.
+
+    Raises StartupError.
+    """
+    return Gateways(
+        SandboxGateway(behavior=settings.sandbox_behavior, delay_seconds=settings.sandbox_delay_seconds),
+    )
+
+
+def _let_tell(gateways: Gateways, desk: PaymentDesk) -> None:
+    """The sandbox is in this process, so what it tells without being asked comes by no network."""
+    sandbox = gateways.by_name(SANDBOX)
+    if isinstance(sandbox, SandboxGateway):
+        sandbox.deliver_to(partial(desk.take_notice, SANDBOX))
 
 
 async def _open(database_url: str) -> tuple[Database, int]:
@@ -170,8 +215,9 @@ async def serve(settings: BrokerSettings, *, worker: Worker | None = None) -> No
 
     def announce(address: Address) -> None:
         tell(address)
-        # The only gateway there is: whoever has an account can put credits on it without paying.
-        logger.warning("payments.sandbox")
+        if broker.gateways.by_name(SANDBOX) is not None:
+            # Whoever has an account can put credits on it without paying.
+            logger.warning("payments.sandbox")
 
     await serve_until_signal(
         broker.node,

@@ -21,6 +21,7 @@ from broker_service.engine.auditing import audit
 from broker_service.engine.clock import system_clock
 from broker_service.engine.pruning import Pruned, prune
 from broker_service.engine.writing import write_with_retries
+from broker_service.payments.sandbox import SandboxBehavior
 from broker_service.settings import DEFAULT_LISTEN, BrokerSettings
 from broker_service.settle_command import settle_command
 from broker_service.storage.database import Database, is_postgresql
@@ -125,6 +126,31 @@ def migrate(database: str, as_json: bool) -> None:
     type=click.FloatRange(0.05, 3_600),
     default=1.0,
     help="How often watchers of a balance learn what time and other processes have changed.",
+)
+@_setting(
+    "--checkout-hours",
+    type=click.IntRange(1, 720),
+    default=24,
+    help="How long a purchase that was started can be paid.",
+)
+@_setting(
+    "--refund-seconds",
+    type=click.FloatRange(0, 3_600),
+    default=60.0,
+    help="How often gateways are asked again for refunds they have not paid; 0 turns it off.",
+)
+@_setting(
+    "--sandbox-behavior",
+    type=click.Choice([behavior.value for behavior in SandboxBehavior]),
+    default=SandboxBehavior.SUCCEED.value,
+    callback=lambda _context, _option, value: SandboxBehavior(value),
+    help="What the sandbox gateway does when it is asked for refunds and charges, and how it tells of payments.",
+)
+@_setting(
+    "--sandbox-delay-seconds",
+    type=click.FloatRange(0, 3_600),
+    default=1.0,
+    help="When the sandbox gateway tells what it delays or tells twice.",
 )
 @payout_minimum_option
 @_setting("--log-level", type=click.Choice(LEVELS), default="info", help="One line per call at info and below.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from broker_service.payments.sandbox import SandboxBehavior
 from mesh_runtime.addresses import Address
 
 DEFAULT_DATABASE = "sqlite:///var/iap.db"
@@ -17,8 +18,10 @@ class BrokerSettings:
     `purchase_url` is where people buy packs; `{service}` in it becomes the service's name. `reuse_port` lets several
     processes serve the address, which clients spread over by connecting again after `max_connection_age_seconds`.
     Every `sweep_seconds` what has expired is written down; 0: by nobody. Every `watch_seconds` those who watch a
-    balance are told what time and other processes have changed. `payout_minimums` are the least payouts by currency, in
-    minor units; without one it is a single minor unit.
+    balance are told what time and other processes have changed. A checkout can be paid for `checkout_hours`. Every
+    `refund_seconds` gateways are asked again for refunds they have not paid; 0: by nobody. The sandbox gateway does as
+    `sandbox_behavior` says, and delivers what it tells unasked after `sandbox_delay_seconds`. `payout_minimums` are the
+    least payouts by currency, in minor units; without one it is a single minor unit.
     """
 
     listen: Address
@@ -36,4 +39,8 @@ class BrokerSettings:
     max_connection_age_seconds: float | None = None
     sweep_seconds: float = 0.0
     watch_seconds: float = 1.0
+    checkout_hours: int = 24
+    refund_seconds: float = 0.0
+    sandbox_behavior: SandboxBehavior = SandboxBehavior.SUCCEED
+    sandbox_delay_seconds: float = 1.0
     payout_minimums: Mapping[str, int] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from broker_service.domain.checks import account_of
 from broker_service.domain.commands import ChangeAccountState, OpenAccount
 from broker_service.domain.entries import EntryDraft, write_entries
 from broker_service.domain.errors import RequestIdReused, ServiceRetired
+from broker_service.domain.events import account_suspended
 from broker_service.domain.grants import new_grant
 from broker_service.domain.records import (
     Account,
@@ -44,7 +45,10 @@ def decide_change_account_state(
         return Changes(), AccountResult(account)
     # Nothing can be refused from here on.
     account = replace(account, state=command.state, state_reason=command.reason, update_time=now)
-    return Changes(account=account), AccountResult(account)
+    if command.state is not AccountState.SUSPENDED:
+        return Changes(account=account), AccountResult(account)
+    suspended = account_suspended(account, f"{account.account_id} {command.change_id}", now)
+    return Changes(account=account, events=(suspended,)), AccountResult(account)
 
 
 def decide_open_account(book: Book, command: OpenAccount, now: datetime) -> tuple[Changes, AccountResult]:

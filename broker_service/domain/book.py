@@ -17,6 +17,7 @@ from broker_service.domain.records import (
     Purchase,
     PurchaseRefund,
     Reservation,
+    SavedPaymentMethod,
     TrialClaim,
 )
 
@@ -32,6 +33,7 @@ class Changes(Struct, frozen=True):
     purchases: tuple[Purchase, ...] = ()
     purchase_refunds: tuple[PurchaseRefund, ...] = ()
     payment_notices: tuple[PaymentNotice, ...] = ()
+    payment_methods: tuple[SavedPaymentMethod, ...] = ()
     journal_entries: tuple[JournalEntry, ...] = ()
     trial_claims: tuple[TrialClaim, ...] = ()
     account_tokens: tuple[AccountToken, ...] = ()
@@ -43,7 +45,8 @@ class Book(Struct):
 
     `account` is None until it is opened. `grants` are those with credits remaining, besides spent ones that commands
     name; `reservations`, `operations`, `purchases`, `purchase_refunds` and `payment_notices` those that the batch's
-    commands name, besides all reservations that are overdue. `account_tokens` are by their hash. `trial_claims` are
+    commands name, besides all reservations that are overdue and all refunds of purchases that notices name.
+    `account_tokens` are by their hash, `payment_methods` by their `method_id`. `trial_claims` are
     those of the customers named, and one dictionary for all books of the batch: a claim is the customer's.
     """
 
@@ -55,6 +58,7 @@ class Book(Struct):
     purchases: dict[str, Purchase] = field(default_factory=dict)
     purchase_refunds: dict[str, PurchaseRefund] = field(default_factory=dict)
     payment_notices: dict[str, PaymentNotice] = field(default_factory=dict)
+    payment_methods: dict[str, SavedPaymentMethod] = field(default_factory=dict)
     account_tokens: dict[str, AccountToken] = field(default_factory=dict)
     trial_claims: dict[tuple[str, str], TrialClaim] = field(default_factory=dict)
 
@@ -83,6 +87,8 @@ class Book(Struct):
             self.purchase_refunds[refund.refund_id] = refund
         for notice in changes.payment_notices:
             self.payment_notices[notice.notice_id] = notice
+        for method in changes.payment_methods:
+            self.payment_methods[method.method_id] = method
 
     def _take_claims(self, changes: Changes) -> None:
         for token in changes.account_tokens:

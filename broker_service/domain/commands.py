@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from broker_service.domain.computed_once import computed_once
 from broker_service.domain.fingerprints import fingerprint
-from broker_service.domain.identities import grant_id_for, operation_id_for, purchase_id_for, reservation_id_for
+from broker_service.domain.identities import grant_id_for, operation_id_for, reservation_id_for
+from broker_service.domain.purchase_commands import PurchaseCommand
 from broker_service.domain.records import AccountState, GrantKind
 
 
@@ -175,11 +176,15 @@ class GrantCredits(Struct, frozen=True, dict=True):
 
 
 class ChangeAccountState(Struct, frozen=True, dict=True):
-    """Suspends or resumes an account. Needs no id: doing it twice changes nothing."""
+    """Suspends or resumes an account. Doing it twice changes nothing.
+
+    `change_id` is new for each call that is made, and tells its event from those of other times.
+    """
 
     account_id: str
     state: AccountState
     reason: str
+    change_id: str
 
 
 class RotateToken(Struct, frozen=True, dict=True):
@@ -215,61 +220,6 @@ class OpenAccount(Struct, frozen=True, dict=True):
     token_hash: str
 
 
-class PackTerms(Struct, frozen=True, dict=True):
-    """What a pack offers and whether it can be bought now. Money in minor units of `currency`."""
-
-    pack_id: str
-    service: str
-    provider_id: str
-    title: str
-    credits: int
-    validity: timedelta | None
-    currency: str
-    price_minor_units: int
-    commission_basis_points: int
-    archived: bool
-    service_retired: bool
-    provider_suspended: bool
-
-
-class StartPurchase(Struct, frozen=True, dict=True):
-    """Starts the purchase of a pack for an account."""
-
-    request_id: str
-    account_id: str
-    pack: PackTerms
-    return_url: str
-
-    @computed_once
-    def purchase_id(self) -> str:
-        """The purchase it makes."""
-        return purchase_id_for(self.account_id, self.request_id)
-
-    @computed_once
-    def fingerprint(self) -> str:
-        """Its parameters; the pack's terms are frozen at the first try."""
-        return fingerprint(self.pack.pack_id, self.return_url)
-
-
-class ResolvePayment(Struct, frozen=True, dict=True):
-    """Takes a payment's end: the money came, or it did not."""
-
-    request_id: str
-    account_id: str
-    purchase_id: str
-    succeeded: bool
-
-    @computed_once
-    def operation_id(self) -> str:
-        """Its record."""
-        return operation_id_for(self.account_id, "CompleteSandboxPayment", self.request_id)
-
-    @computed_once
-    def fingerprint(self) -> str:
-        """Its parameters."""
-        return fingerprint(self.purchase_id, self.succeeded)
-
-
 class Settle(Struct, frozen=True, dict=True):
     """Writes down what time alone has done to an account. Needs no id: what is written is no longer due."""
 
@@ -288,8 +238,7 @@ Command = (
     | ChangeAccountState
     | RotateToken
     | OpenAccount
-    | StartPurchase
-    | ResolvePayment
+    | PurchaseCommand
 )
 
 

@@ -10,6 +10,8 @@ from broker_service.domain import (
     charges,
     extensions,
     operator_grants,
+    payment_notices,
+    purchase_refunds,
     purchases,
     refunds,
     reservations,
@@ -28,19 +30,28 @@ from broker_service.domain.commands import (
     Refund,
     Release,
     Reserve,
-    ResolvePayment,
     RotateToken,
     Settle,
-    StartPurchase,
 )
 from broker_service.domain.errors import Refusal
 from broker_service.domain.expiry import expire
 from broker_service.domain.operator_grants import GrantResult
 from broker_service.domain.outcomes import ReservationResult
+from broker_service.domain.payment_notices import NoticeResult
+from broker_service.domain.purchase_commands import (
+    AttachCheckout,
+    CompleteSandboxPayment,
+    RefundPurchase,
+    StartPurchase,
+    TakePaymentNotice,
+)
+from broker_service.domain.purchase_refunds import PurchaseRefundResult
 from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.tokens import TokenResult
 
-Result = ReservationResult | AccountResult | PurchaseResult | GrantResult | TokenResult
+Result = (
+    ReservationResult | AccountResult | PurchaseResult | NoticeResult | PurchaseRefundResult | GrantResult | TokenResult
+)
 
 
 class Verdict(Struct, frozen=True):
@@ -96,8 +107,14 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the mos
             return refunds.decide_refund(book, command, now)
         case StartPurchase():
             return purchases.decide_start_purchase(book, command, now)
-        case ResolvePayment():
-            return purchases.decide_resolve_payment(book, command, now)
+        case AttachCheckout():
+            return purchases.decide_attach_checkout(book, command, now)
+        case TakePaymentNotice():
+            return payment_notices.decide_take_payment_notice(book, command, now)
+        case CompleteSandboxPayment():
+            return payment_notices.decide_complete_sandbox_payment(book, command, now)
+        case RefundPurchase():
+            return purchase_refunds.decide_refund_purchase(book, command, now)
         case GrantCredits():
             return operator_grants.decide_grant_credits(book, command, now)
         case OpenAccount():

@@ -1,21 +1,90 @@
-"""What others are told of: one event for each thing that happened, its id derived from its cause."""
+"""What is told of what has happened: one function for each type of event.
+
+An event is written with its cause. Its id follows from that, so it is there once. Amounts of money are in minor units,
+with their currency beside them.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
 
 from broker_service.domain.identities import event_id_for
-from broker_service.domain.records import Event, EventType, Payout
+from broker_service.domain.records import Account, Event, EventType, Payout, Purchase, PurchaseRefund
+
+
+def purchase_paid(account: Account, purchase: Purchase, now: datetime) -> Event:
+    """Tells that a purchase is paid and its credits are on the account."""
+    data = {
+        "purchase_id": purchase.purchase_id,
+        "pack_id": purchase.pack_id,
+        "origin": purchase.origin.value,
+        "credits": purchase.credits,
+        "currency": purchase.currency,
+        "price_minor_units": purchase.price_minor_units,
+        "commission_minor_units": purchase.commission_minor_units,
+        "provider_share_minor_units": purchase.provider_share_minor_units,
+        "ledger_credits": account.ledger_credits,
+    }
+    return _of_account(EventType.PURCHASE_PAID, purchase.purchase_id, account, data, now)
+
+
+def purchase_refunded(
+    account: Account, purchase: Purchase, refund: PurchaseRefund, now: datetime, *, reserved_credits: int = 0
+) -> Event:
+    """Tells that money of a purchase goes back, by a refund or a chargeback, and which credits went for it.
+
+    `reserved_credits` are those of the purchase that reservations still hold, `used_credits` those gone otherwise.
+    """
+    left_credits = purchase.credits - purchase.refunded_credits
+    data = {
+        "purchase_id": purchase.purchase_id,
+        "refund_id": refund.refund_id,
+        "kind": refund.kind.value,
+        "purchase_state": purchase.state.value,
+        "credits": refund.credits,
+        "reserved_credits": reserved_credits,
+        "used_credits": left_credits - reserved_credits,
+        "currency": refund.currency,
+        "amount_minor_units": refund.amount_minor_units,
+        "commission_minor_units": refund.commission_minor_units,
+        "provider_share_minor_units": refund.share_minor_units,
+        "ledger_credits": account.ledger_credits,
+    }
+    return _of_account(EventType.PURCHASE_REFUNDED, refund.refund_id, account, data, now)
+
+
+def account_suspended(account: Account, cause_id: str, now: datetime) -> Event:
+    """Tells that an account takes nothing new, and why. `cause_id` is what suspended it this time."""
+    data = {"service": account.service, "reason": account.state_reason}
+    return _of_account(EventType.ACCOUNT_SUSPENDED, cause_id, account, data, now)
 
 
 def payout_created(payout: Payout) -> Event:
-    """Tells a provider that its money is under way."""
+    """Tells a provider that its money is under way. It concerns no customer."""
+    data: dict[str, str | int] = {
+        "payout_id": payout.payout_id,
+        "currency": payout.currency,
+        "amount_minor_units": payout.amount_minor_units,
+    }
     return Event(
         event_id=event_id_for(EventType.PAYOUT_CREATED, payout.payout_id),
         type=EventType.PAYOUT_CREATED,
         provider_id=payout.provider_id,
         customer_id="",
         account_id="",
-        data={
-            "payout_id": payout.payout_id,
-            "currency": payout.currency,
-            "amount_minor_units": payout.amount_minor_units,
-        },
+        data=data,
         time=payout.create_time,
+    )
+
+
+def _of_account(
+    event_type: EventType, cause_id: str, account: Account, data: Mapping[str, str | int], now: datetime
+) -> Event:
+    return Event(
+        event_id=event_id_for(event_type, cause_id),
+        type=event_type,
+        provider_id=account.provider_id,
+        customer_id=account.customer_id,
+        account_id=account.account_id,
+        data=data,
+        time=now,
     )

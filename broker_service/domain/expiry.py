@@ -7,10 +7,9 @@ starts here, so that all rules behind it see credits as they are.
 from collections.abc import Iterator
 from datetime import datetime
 
-from msgspec.structs import replace
-
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.entries import EntryDraft, write_entries
+from broker_service.domain.grants import without_free_credits
 from broker_service.domain.records import Counterpart, EntryKind, Grant, ReservationState
 from broker_service.domain.resolution import resolve
 
@@ -54,4 +53,4 @@ def _expire_grant(book: Book, grant: Grant, now: datetime) -> Changes:
             description="credits expired",
         ),
     )
-    return Changes(account=account, grants=(replace(grant, remaining_credits=grant.reserved_credits),), entries=entries)
+    return Changes(account=account, grants=(without_free_credits(grant),), entries=entries)

@@ -121,6 +121,11 @@ def spend(
     return captured, changed
 
 
+def without_free_credits(grant: Grant) -> Grant:
+    """Returns a grant that keeps only what reservations hold of it."""
+    return replace(grant, remaining_credits=grant.reserved_credits)
+
+
 def merge(
     allocations: tuple[Allocation, ...], added: tuple[Allocation, ...], grants: Mapping[str, Grant]
 ) -> tuple[Allocation, ...]:

@@ -34,8 +34,29 @@ def purchase_id_for(account_id: str, request_id: str) -> str:
     return f"pur_{account_id[4:]}_{derived_suffix('CreatePurchase', account_id, request_id)}"
 
 
+def purchase_refund_id_for(account_id: str, cause: str, cause_id: str) -> str:
+    """Returns the id of the return of money that a RefundPurchase's request or a purchase's chargeback is."""
+    return f"rfd_{account_id[4:]}_{derived_suffix(cause, account_id, cause_id)}"
+
+
+def notice_id_for(gateway: str, gateway_event_id: str, *scope: str) -> str:
+    """Returns the id of what a gateway tells in one of its events.
+
+    `scope` is what it tells of, so that events that share an id, against all custom, are not taken for each other.
+    """
+    return f"ntc_{derived_suffix('notice', gateway, gateway_event_id, *scope)}"
+
+
+def event_id_for(event_type: str, cause_id: str) -> str:
+    """Returns the id of the event that something causes."""
+    return f"evt_{derived_suffix('event', event_type, cause_id)}"
+
+
 def account_id_within(identity: str, prefix: str) -> str | None:
-    """Returns the account that a reservation's (`rsv`) or purchase's (`pur`) id carries; None if it is no such id."""
+    """Returns the account that an id carries; None if it is no such id.
+
+    `prefix` is a reservation's (`rsv`), a purchase's (`pur`) or a purchase refund's (`rfd`).
+    """
     parsed = _WITHIN_ACCOUNT.fullmatch(identity)
     return f"acc_{parsed[2]}" if parsed is not None and parsed[1] == prefix else None
 
@@ -53,11 +74,6 @@ def payout_id_for(provider_id: str, request_id: str) -> str:
 def resolution_id_for(payout_id: str, rpc: str, request_id: str) -> str:
     """Returns the id under which a payout remembers the request that resolved it."""
     return f"res_{derived_suffix(rpc, payout_id, request_id)}"
-
-
-def event_id_for(event_type: str, cause_id: str) -> str:
-    """Returns the id of the event that tells of `cause_id`, such as a payout's id."""
-    return f"evt_{derived_suffix(event_type, cause_id)}"
 
 
 def grant_id_for(source: str) -> str:

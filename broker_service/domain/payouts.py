@@ -20,7 +20,7 @@ from broker_service.domain.errors import (
 from broker_service.domain.events import payout_created
 from broker_service.domain.fingerprints import fingerprint
 from broker_service.domain.identities import payout_id_for, resolution_id_for
-from broker_service.domain.purchases import GATEWAY_CLEARING, payable_to
+from broker_service.domain.journal import GATEWAY_CLEARING, payable_to
 from broker_service.domain.records import Event, JournalEntry, JournalKind, Payout, PayoutState, Posting
 
 PAYOUTS_IN_TRANSIT = "payouts_in_transit"

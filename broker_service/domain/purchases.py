@@ -1,45 +1,45 @@
-"""Buying packs: a purchase is started, then paid or failed."""
+"""Buying packs: a purchase is started, gets its checkout, and is paid."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
-from broker_service.domain.commands import ResolvePayment, StartPurchase
+from broker_service.domain.checks import account_of
 from broker_service.domain.commission import commission_minor_units
 from broker_service.domain.entries import EntryDraft, write_entries
 from broker_service.domain.errors import (
-    AccountNotFound,
     AccountSuspended,
-    InvariantError,
+    CurrencyNotSupported,
     PackArchived,
     PackOfOtherService,
     ProviderSuspended,
-    PurchaseFailed,
     PurchaseNotFound,
-    PurchasePaid,
     RequestIdReused,
     ServiceRetired,
 )
+from broker_service.domain.events import purchase_paid
 from broker_service.domain.grants import new_grant
+from broker_service.domain.journal import sale_of
+from broker_service.domain.purchase_commands import AttachCheckout, PurchaseCommand, StartPurchase
 from broker_service.domain.records import (
     Account,
     AccountState,
     Counterpart,
     EntryKind,
     GrantKind,
-    JournalEntry,
-    JournalKind,
-    Operation,
-    Posting,
     Purchase,
-    PurchaseOrigin,
     PurchaseState,
 )
 
-GATEWAY_CLEARING = "gateway_clearing"
-COMMISSION = "commission"
+# Paid once; some of them have given money back since.
+SOLD_STATES = (
+    PurchaseState.PAID,
+    PurchaseState.PARTIALLY_REFUNDED,
+    PurchaseState.REFUNDED,
+    PurchaseState.CHARGED_BACK,
+)
 
 
 class PurchaseResult(Struct, frozen=True):
@@ -49,42 +49,35 @@ class PurchaseResult(Struct, frozen=True):
     replayed: bool = False
 
 
-def payable_to(provider_id: str) -> str:
-    """Returns the money account that holds what a provider is owed."""
-    return f"provider_payable:{provider_id}"
+def as_of(purchase: Purchase, now: datetime) -> Purchase:
+    """Returns a purchase as everybody sees it: FAILED once the time to pay is over, written down or not.
+
+    What is stored stays PENDING: should the gateway tell of a payment after all, the money has come.
+    """
+    if purchase.state is PurchaseState.PENDING and now >= purchase.checkout_expire_time:
+        return replace(purchase, state=PurchaseState.FAILED)
+    return purchase
 
 
-def sale_of(purchase: Purchase) -> JournalEntry:
-    """Returns the movement of money that a paid purchase is."""
-    if purchase.pay_time is None:
-        raise InvariantError(f"purchase {purchase.purchase_id} is paid without a time")
-    currency = purchase.currency
-    return JournalEntry(
-        journal_entry_id=f"sale:{purchase.purchase_id}",
-        kind=JournalKind.SALE,
-        provider_id=purchase.provider_id,
-        purchase_id=purchase.purchase_id,
-        payout_id=None,
-        time=purchase.pay_time,
-        postings=(
-            Posting(GATEWAY_CLEARING, currency, purchase.price_minor_units),
-            Posting(payable_to(purchase.provider_id), currency, -purchase.provider_share_minor_units),
-            Posting(COMMISSION, currency, -purchase.commission_minor_units),
-        ),
-    )
+def purchase_of(book: Book, command: PurchaseCommand) -> Purchase:
+    """Returns the purchase that a command names. Raises PurchaseNotFound."""
+    purchase = book.purchases.get(command.purchase_id)
+    if purchase is None or book.account is None:
+        raise PurchaseNotFound(purchase_id=command.purchase_id)
+    return purchase
 
 
 def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> tuple[Changes, PurchaseResult]:
     """Freezes the pack's terms and the commission in a pending purchase."""
-    account, pack = book.account, command.pack
-    if account is None:
-        raise AccountNotFound(account_id=book.account_id)
+    account, pack = account_of(book), command.pack
     first = book.purchases.get(command.purchase_id)
     if first is not None:
         if first.fingerprint != command.fingerprint:
             raise RequestIdReused(request_id=command.request_id, rpc="CreatePurchase")
-        return Changes(), PurchaseResult(first, replayed=True)
+        return Changes(), PurchaseResult(as_of(first, now), replayed=True)
     _refuse_unless_on_sale(account, command)
+    if command.gateway is None:
+        raise CurrencyNotSupported(currency=pack.currency)
     # Nothing can be refused from here on.
     purchase = Purchase(
         account_id=account.account_id,
@@ -102,42 +95,61 @@ def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> 
         fingerprint=command.fingerprint,
         create_time=now,
         pay_time=None,
-        origin=PurchaseOrigin.CUSTOMER,
-        gateway="sandbox",
+        origin=command.origin,
+        gateway=command.gateway,
         gateway_reference="",
         checkout_url="",
         return_url=command.return_url,
-        checkout_expire_time=now + timedelta(hours=24),
+        checkout_expire_time=now + command.checkout_lifetime,
     )
     account = replace(account, update_time=now)
     return Changes(account=account, purchases=(purchase,)), PurchaseResult(purchase)
 
 
-def decide_resolve_payment(book: Book, command: ResolvePayment, now: datetime) -> tuple[Changes, PurchaseResult]:
-    """Ends a pending purchase: paid, with its grant, entry and money in one go; or failed, with nothing."""
-    purchase, account = book.purchases.get(command.purchase_id), book.account
-    if purchase is None or account is None:
-        raise PurchaseNotFound(purchase_id=command.purchase_id)
-    first = book.operations.get(command.operation_id)
-    if first is not None:
-        if first.fingerprint != command.fingerprint:
-            raise RequestIdReused(request_id=command.request_id, rpc="CompleteSandboxPayment")
-        return Changes(), PurchaseResult(purchase, replayed=True)
-    match purchase.state:
-        case PurchaseState.PAID:
-            raise PurchasePaid(purchase_id=purchase.purchase_id)
-        case PurchaseState.FAILED:
-            raise PurchaseFailed(purchase_id=purchase.purchase_id)
-        case _:
-            pass
-    operation = Operation(account.account_id, command.operation_id, "CompleteSandboxPayment", command.fingerprint, now)
-    if not command.succeeded:
-        failed = replace(purchase, state=PurchaseState.FAILED)
-        account = replace(account, update_time=now)
-        return Changes(account=account, purchases=(failed,), operations=(operation,)), PurchaseResult(failed)
-    paid = replace(purchase, state=PurchaseState.PAID, pay_time=now)
-    changes = _pay(account, paid, now)
-    return replace(changes, operations=(operation,)), PurchaseResult(paid)
+def decide_attach_checkout(book: Book, command: AttachCheckout, now: datetime) -> tuple[Changes, PurchaseResult]:
+    """Keeps where a purchase is paid, unless it has a checkout or an end already. Raises PurchaseNotFound."""
+    purchase, account = purchase_of(book, command), account_of(book)
+    if purchase.state is not PurchaseState.PENDING or purchase.checkout_url:
+        return Changes(), PurchaseResult(as_of(purchase, now))
+    purchase = replace(purchase, checkout_url=command.checkout_url, gateway_reference=command.gateway_reference)
+    account = replace(account, update_time=now)
+    return Changes(account=account, purchases=(purchase,)), PurchaseResult(as_of(purchase, now))
+
+
+def paid(account: Account, purchase: Purchase, now: datetime) -> Changes:
+    """Returns what a payment does: the grant and its entry, the money in the journal, and the event, in one go.
+
+    Raises BalanceOverflow.
+    """
+    purchase = replace(purchase, state=PurchaseState.PAID, pay_time=now)
+    account, entries = write_entries(
+        account,
+        now,
+        EntryDraft(
+            EntryKind.PURCHASE,
+            purchase.credits,
+            Counterpart.ISSUED,
+            purchase_id=purchase.purchase_id,
+            description=purchase.pack_title,
+        ),
+    )
+    # Nothing can be refused from here on.
+    grant = new_grant(
+        account.account_id,
+        GrantKind.PAID,
+        purchase.credits,
+        now,
+        purchase_id=purchase.purchase_id,
+        expire_time=None if purchase.validity is None else now + purchase.validity,
+    )
+    return Changes(
+        account=account,
+        grants=(grant,),
+        entries=entries,
+        purchases=(purchase,),
+        journal_entries=(sale_of(purchase),),
+        events=(purchase_paid(account, purchase, now),),
+    )
 
 
 def _refuse_unless_on_sale(account: Account, command: StartPurchase) -> None:
@@ -152,29 +164,3 @@ def _refuse_unless_on_sale(account: Account, command: StartPurchase) -> None:
         raise ServiceRetired(service=pack.service)
     if pack.archived:
         raise PackArchived(pack_id=pack.pack_id)
-
-
-def _pay(account: Account, purchase: Purchase, now: datetime) -> Changes:
-    """Puts the grant on the account and the money into the journal."""
-    account, entries = write_entries(
-        account,
-        now,
-        EntryDraft(
-            EntryKind.PURCHASE,
-            purchase.credits,
-            Counterpart.ISSUED,
-            purchase_id=purchase.purchase_id,
-            description=purchase.pack_title,
-        ),
-    )
-    grant = new_grant(
-        account.account_id,
-        GrantKind.PAID,
-        purchase.credits,
-        now,
-        purchase_id=purchase.purchase_id,
-        expire_time=None if purchase.validity is None else now + purchase.validity,
-    )
-    return Changes(
-        account=account, grants=(grant,), entries=entries, purchases=(purchase,), journal_entries=(sale_of(purchase),)
-    )

@@ -295,6 +295,11 @@ class PurchaseRefund(Struct, frozen=True):
     create_time: datetime
     resolve_time: datetime | None
 
+    @property
+    def share_minor_units(self) -> int:
+        """The provider's part of it; −1 where rounding has put a minor unit more into the commission's."""
+        return self.amount_minor_units - self.commission_minor_units
+
 
 class PaymentNoticeKind(StrEnum):
     """What a payment gateway tells."""
@@ -334,6 +339,21 @@ class PaymentNotice(Struct, frozen=True):
     detail: str
     times_received: int
     receive_time: datetime
+
+
+class SavedPaymentMethod(Struct, frozen=True):
+    """How a customer has paid for an account before, in the gateway's words, for payments without the customer."""
+
+    account_id: str
+    gateway: str
+    customer_reference: str
+    method_reference: str
+    create_time: datetime
+
+    @property
+    def method_id(self) -> str:
+        """What tells it from others: an account has one at each gateway."""
+        return f"{self.account_id} {self.gateway}"
 
 
 class JournalKind(StrEnum):

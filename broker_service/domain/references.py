@@ -15,19 +15,26 @@ from broker_service.domain.commands import (
     Refund,
     Release,
     Reserve,
-    ResolvePayment,
     RotateToken,
     Settle,
-    StartPurchase,
 )
+from broker_service.domain.purchase_commands import (
+    AttachCheckout,
+    CompleteSandboxPayment,
+    RefundPurchase,
+    StartPurchase,
+    TakePaymentNotice,
+)
+from broker_service.domain.records import PaymentNoticeKind
 
 
 class References(Struct):
     """Ids of rows.
 
     With an account come, unnamed, its grants with credits left and its overdue reservations. `grants` are to be loaded
-    even if they are spent, as are all grants of the reservations in `refunds`. `token_accounts` are accounts whose
-    tokens are needed. Trial claims are named by customer and service.
+    even if they are spent, as are all grants of the reservations in `refunds`. Of `refunded_purchases` all refunds are
+    needed, of `token_accounts` the tokens, of `method_accounts` the payment methods. Trial claims are named by customer
+    and service.
     """
 
     accounts: set[str] = field(default_factory=set)
@@ -37,7 +44,9 @@ class References(Struct):
     operations: set[str] = field(default_factory=set)
     purchases: set[str] = field(default_factory=set)
     purchase_refunds: set[str] = field(default_factory=set)
+    refunded_purchases: set[str] = field(default_factory=set)
     payment_notices: set[str] = field(default_factory=set)
+    method_accounts: set[str] = field(default_factory=set)
     token_accounts: set[str] = field(default_factory=set)
     trial_claims: set[tuple[str, str]] = field(default_factory=set)
 
@@ -66,11 +75,32 @@ def references_of(commands: Iterable[Command]) -> References:  # noqa: C901 - on
             case OpenAccount():
                 references.token_accounts.add(command.account_id)
                 references.trial_claims.add((command.customer_id, command.service))
-            case StartPurchase():
+            case StartPurchase() | AttachCheckout():
                 references.purchases.add(command.purchase_id)
-            case ResolvePayment():
-                references.purchases.add(command.purchase_id)
+            case TakePaymentNotice():
+                _add_notice(references, command)
+            case CompleteSandboxPayment():
                 references.operations.add(command.operation_id)
+                _add_notice(references, command.notice)
+            case RefundPurchase():
+                references.purchases.add(command.purchase_id)
+                references.purchase_refunds.add(command.refund_id)
+                references.grants.add(command.grant_id)
             case Settle() | ChangeAccountState():
                 pass
     return references
+
+
+def _add_notice(references: References, command: TakePaymentNotice) -> None:
+    references.payment_notices.add(command.notice_id)
+    references.purchases.add(command.purchase_id)
+    match command.kind:
+        case PaymentNoticeKind.SUCCEEDED:
+            references.method_accounts.add(command.account_id)
+        case PaymentNoticeKind.CHARGED_BACK:
+            references.refunded_purchases.add(command.purchase_id)
+            references.grants.add(command.grant_id)
+        case PaymentNoticeKind.REFUND_SUCCEEDED | PaymentNoticeKind.REFUND_FAILED:
+            references.purchase_refunds.add(command.refund_id)
+        case PaymentNoticeKind.FAILED:
+            pass

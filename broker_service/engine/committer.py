@@ -30,16 +30,23 @@ from broker_service.domain.commands import (
     Refund,
     Release,
     Reserve,
-    ResolvePayment,
     RotateToken,
     Settle,
-    StartPurchase,
 )
 from broker_service.domain.decide import Result, Verdict, decide_batch
 from broker_service.domain.errors import InvariantError, Refusal
 from broker_service.domain.identities import shard_of
 from broker_service.domain.operator_grants import GrantResult
 from broker_service.domain.outcomes import ReservationResult
+from broker_service.domain.payment_notices import NoticeResult
+from broker_service.domain.purchase_commands import (
+    AttachCheckout,
+    CompleteSandboxPayment,
+    RefundPurchase,
+    StartPurchase,
+    TakePaymentNotice,
+)
+from broker_service.domain.purchase_refunds import PurchaseRefundResult
 from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.references import references_of
 from broker_service.domain.tokens import TokenResult
@@ -120,7 +127,11 @@ class Committer:
     @overload
     async def execute(self, command: RotateToken) -> TokenResult: ...
     @overload
-    async def execute(self, command: StartPurchase | ResolvePayment) -> PurchaseResult: ...
+    async def execute(self, command: StartPurchase | AttachCheckout | CompleteSandboxPayment) -> PurchaseResult: ...
+    @overload
+    async def execute(self, command: TakePaymentNotice) -> NoticeResult: ...
+    @overload
+    async def execute(self, command: RefundPurchase) -> PurchaseRefundResult: ...
 
     async def execute(self, command: Command) -> Result:
         """Returns a command's result once it is durable.

@@ -11,12 +11,13 @@ from broker_service.domain.book import Book, latest_time
 from broker_service.domain.commands import Settle
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.identities import shard_of
-from broker_service.domain.records import Entry, Reservation
+from broker_service.domain.records import Entry, Purchase, Reservation
 from broker_service.engine.committer import Committer, HaltedError, OverloadedError
-from broker_service.storage import ledger_queries
+from broker_service.storage import ledger_queries, purchase_queries
 from broker_service.storage.database import Database
 from broker_service.storage.errors import StorageError
 from broker_service.storage.ledger_queries import EntrySelection, ReservationSelection
+from broker_service.storage.purchase_queries import PurchaseSelection
 from mesh_runtime.logs import get_logger
 
 Found = TypeVar("Found")
@@ -62,6 +63,24 @@ class LedgerReader:
         return await self._read(
             account_id,
             lambda connection, shard_id, account, now: ledger_queries.reservations_of(
+                connection, shard_id, account, selection, now
+            ),
+        )
+
+    async def purchase(self, account_id: str, purchase_id: str) -> Purchase:
+        """Returns a purchase. Raises PurchaseNotFound."""
+        return await self._read(
+            account_id,
+            lambda connection, shard_id, account, now: purchase_queries.purchase_by_id(
+                connection, shard_id, account, purchase_id, now
+            ),
+        )
+
+    async def purchases(self, account_id: str, selection: PurchaseSelection) -> list[Purchase]:
+        """Returns an account's purchases, newest first."""
+        return await self._read(
+            account_id,
+            lambda connection, shard_id, account, now: purchase_queries.purchases_of(
                 connection, shard_id, account, selection, now
             ),
         )

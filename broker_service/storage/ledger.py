@@ -26,6 +26,7 @@ from broker_service.storage.ledger_rows import (
     EVENTS,
     GRANTS,
     OPERATIONS,
+    PAYMENT_METHODS,
     PAYMENT_NOTICES,
     PURCHASE_REFUNDS,
     PURCHASES,
@@ -107,6 +108,13 @@ _PAYMENT_NOTICES = _Kept(
     statements.INSERT_PAYMENT_NOTICES,
     statements.UPDATE_PAYMENT_NOTICES,
 )
+_PAYMENT_METHODS = _Kept(
+    "payment_methods",
+    attrgetter("method_id"),
+    PAYMENT_METHODS,
+    statements.INSERT_PAYMENT_METHODS,
+    statements.UPDATE_PAYMENT_METHODS,
+)
 _ACCOUNT_TOKENS = _Kept(
     "account_tokens",
     attrgetter("token_hash"),
@@ -123,6 +131,7 @@ _KEPT = (
     _PURCHASES,
     _PURCHASE_REFUNDS,
     _PAYMENT_NOTICES,
+    _PAYMENT_METHODS,
     _ACCOUNT_TOKENS,
 )
 _ADDED = (
@@ -138,7 +147,9 @@ _LOADED_BY = {
     statements.NAMED_OPERATIONS: _OPERATIONS,
     statements.NAMED_PURCHASES: _PURCHASES,
     statements.NAMED_PURCHASE_REFUNDS: _PURCHASE_REFUNDS,
+    statements.REFUNDS_OF_PURCHASES: _PURCHASE_REFUNDS,
     statements.NAMED_PAYMENT_NOTICES: _PAYMENT_NOTICES,
+    statements.METHODS_OF_ACCOUNTS: _PAYMENT_METHODS,
     statements.TOKENS_OF_ACCOUNTS: _ACCOUNT_TOKENS,
 }
 
@@ -196,7 +207,9 @@ def _loads(references: References, account_ids: Sequence[str], instant: datetime
         (statements.NAMED_OPERATIONS, references.operations),
         (statements.NAMED_PURCHASES, references.purchases),
         (statements.NAMED_PURCHASE_REFUNDS, references.purchase_refunds),
+        (statements.REFUNDS_OF_PURCHASES, references.refunded_purchases),
         (statements.NAMED_PAYMENT_NOTICES, references.payment_notices),
+        (statements.METHODS_OF_ACCOUNTS, references.method_accounts),
         (statements.TOKENS_OF_ACCOUNTS, references.token_accounts),
     ):
         if named:

@@ -28,6 +28,7 @@ from broker_service.domain.records import (
     Purchase,
     PurchaseRefund,
     Reservation,
+    SavedPaymentMethod,
     TrialClaim,
 )
 from broker_service.storage import tables
@@ -174,6 +175,7 @@ OPERATIONS = RecordRows(tables.operations, Operation)
 PURCHASES = RecordRows(tables.purchases, Purchase)
 PURCHASE_REFUNDS = RecordRows(tables.purchase_refunds, PurchaseRefund)
 PAYMENT_NOTICES = RecordRows(tables.payment_notices, PaymentNotice)
+PAYMENT_METHODS = RecordRows(tables.payment_methods, SavedPaymentMethod)
 PAYOUTS = RecordRows(tables.payouts, Payout)
 EVENTS = RecordRows(tables.events, Event, converted={"data": (_json_text, _EVENT_DATA.decode)})
 ACCOUNT_TOKENS = RecordRows(tables.account_tokens, AccountToken)

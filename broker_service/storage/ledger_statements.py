@@ -19,6 +19,7 @@ from broker_service.storage.ledger_rows import (
     EVENTS,
     GRANTS,
     OPERATIONS,
+    PAYMENT_METHODS,
     PAYMENT_NOTICES,
     PURCHASE_REFUNDS,
     PURCHASES,
@@ -106,7 +107,9 @@ NAMED_RESERVATIONS = Load(RESERVATIONS, ("reservation_id",))
 NAMED_OPERATIONS = Load(OPERATIONS, ("operation_id",))
 NAMED_PURCHASES = Load(PURCHASES, ("purchase_id",))
 NAMED_PURCHASE_REFUNDS = Load(PURCHASE_REFUNDS, ("refund_id",))
+REFUNDS_OF_PURCHASES = Load(PURCHASE_REFUNDS, ("purchase_id",))
 NAMED_PAYMENT_NOTICES = Load(PAYMENT_NOTICES, ("notice_id",))
+METHODS_OF_ACCOUNTS = Load(PAYMENT_METHODS, ("account_id",))
 TOKENS_OF_ACCOUNTS = Load(ACCOUNT_TOKENS, ("account_id",))
 CLAIMS_OF_CUSTOMERS = Load(TRIAL_CLAIMS, ("customer_id", "service"))
 
@@ -118,6 +121,7 @@ INSERT_OPERATIONS = Insert(tables.operations, OPERATIONS.columns)
 INSERT_PURCHASES = Insert(tables.purchases, PURCHASES.columns)
 INSERT_PURCHASE_REFUNDS = Insert(tables.purchase_refunds, PURCHASE_REFUNDS.columns)
 INSERT_PAYMENT_NOTICES = Insert(tables.payment_notices, PAYMENT_NOTICES.columns)
+INSERT_PAYMENT_METHODS = Insert(tables.payment_methods, PAYMENT_METHODS.columns)
 INSERT_EVENTS = Insert(tables.events, EVENTS.columns)
 INSERT_TRIAL_CLAIMS = Insert(tables.trial_claims, TRIAL_CLAIMS.columns)
 INSERT_ACCOUNT_TOKENS = Insert(tables.account_tokens, ACCOUNT_TOKENS.columns)
@@ -175,4 +179,9 @@ UPDATE_PURCHASE_REFUNDS = Update(
     tables.purchase_refunds, keys=("refund_id",), changing=("state", "gateway_reference", "resolve_time")
 )
 UPDATE_PAYMENT_NOTICES = Update(tables.payment_notices, keys=("notice_id",), changing=("times_received",))
+UPDATE_PAYMENT_METHODS = Update(
+    tables.payment_methods,
+    keys=("account_id", "gateway"),
+    changing=("customer_reference", "method_reference", "create_time"),
+)
 UPDATE_ACCOUNT_TOKENS = Update(tables.account_tokens, keys=("token_hash",), changing=("expire_time",))

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from broker_service.domain.book import check_journal_entry
 from broker_service.domain.directory import Provider
 from broker_service.domain.errors import ProviderNotFound
+from broker_service.domain.journal import payable_to
 from broker_service.domain.payouts import (
     CreatePayout,
     PayoutChanges,
@@ -20,7 +21,6 @@ from broker_service.domain.payouts import (
     decide_create_payout,
     decide_resolve_payout,
 )
-from broker_service.domain.purchases import payable_to
 from broker_service.domain.records import Event, JournalEntry, Payout
 from broker_service.storage import tables
 from broker_service.storage.directory import to_provider

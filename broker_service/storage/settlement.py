@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Label, Row, Select, case, func, or_, select
 
 from broker_service.domain.directory import ProviderState
-from broker_service.domain.purchases import COMMISSION, payable_to
+from broker_service.domain.journal import COMMISSION, payable_to
 from broker_service.domain.records import JournalKind, Payout, PayoutState, Purchase
 from broker_service.storage import tables
 from broker_service.storage.ledger_rows import PAYOUTS, PURCHASES

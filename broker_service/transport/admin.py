@@ -1,8 +1,9 @@
 """AdminService: what the operator does."""
 
+import uuid
 from typing import Any
 
-from iap.broker.v1 import account_pb2, admin_pb2, admin_pb2_grpc
+from iap.broker.v1 import account_pb2, admin_pb2
 
 from broker_service.domain import commands
 from broker_service.domain.directory import ProviderState, Role
@@ -10,8 +11,10 @@ from broker_service.domain.records import DEFAULT_PRIORITY, AccountState, GrantK
 from broker_service.engine.auditing import Auditor
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import OPERATOR_ID, Directory
+from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.transport.endpoint import Caller, Gate, rpc
 from broker_service.transport.pages import cursor_of, page_size, page_token
+from broker_service.transport.payment_notices import PaymentNoticeLists
 from broker_service.transport.rendering import (
     render_account,
     render_balance,
@@ -26,11 +29,13 @@ from mesh_runtime.logs import get_logger
 logger = get_logger(__name__)
 
 
-class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
+class AdminServicer(PaymentNoticeLists):
     """Keeps parties and their keys in the directory; changes accounts through the committer; audits the books."""
 
-    def __init__(self, gate: Gate, directory: Directory, committer: Committer, auditor: Auditor) -> None:
-        self.gate = gate
+    def __init__(
+        self, gate: Gate, directory: Directory, committer: Committer, desk: PaymentDesk, auditor: Auditor
+    ) -> None:
+        super().__init__(gate, desk)
         self._directory = directory
         self._committer = committer
         self._auditor = auditor
@@ -122,7 +127,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.SuspendAccountRequest, _caller: Caller
     ) -> admin_pb2.SuspendAccountResponse:
         """See the contract."""
-        command = commands.ChangeAccountState(request.account_id, AccountState.SUSPENDED, request.reason)
+        command = commands.ChangeAccountState(
+            request.account_id, AccountState.SUSPENDED, request.reason, change_id=uuid.uuid4().hex
+        )
         result = await self._committer.execute(command)
         return admin_pb2.SuspendAccountResponse(account=render_account(result.account))
 
@@ -131,7 +138,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: admin_pb2.ResumeAccountRequest, _caller: Caller
     ) -> admin_pb2.ResumeAccountResponse:
         """See the contract."""
-        command = commands.ChangeAccountState(request.account_id, AccountState.ACTIVE, reason="")
+        command = commands.ChangeAccountState(
+            request.account_id, AccountState.ACTIVE, reason="", change_id=uuid.uuid4().hex
+        )
         result = await self._committer.execute(command)
         return admin_pb2.ResumeAccountResponse(account=render_account(result.account))
 

@@ -68,7 +68,7 @@ class Gate:
         Raises CallError: CREDENTIALS_MISSING, CREDENTIALS_INVALID, INVALID_ARGUMENT, PERMISSION_DENIED.
         """
         caller = await self._caller(context)
-        if caller.role is None and (roles or _names_account_by_id(request)):
+        if caller.role is None and (roles or _needs_key(request)):
             raise credentials_missing()
         violations = self._rules.violations(request)
         if violations:
@@ -135,8 +135,11 @@ class Gate:
         return NOBODY
 
 
-def _names_account_by_id(request: Message) -> bool:
-    return "account" in request.DESCRIPTOR.oneofs_by_name and request.WhichOneof("account") == "account_id"
+def _needs_key(request: Any) -> bool:
+    """Tells whether a request names what it is about by an id, and not by a token, which is its own credential."""
+    if "account" in request.DESCRIPTOR.oneofs_by_name:
+        return bool(request.WhichOneof("account") == "account_id")
+    return "account_token" in request.DESCRIPTOR.fields_by_name and not request.account_token
 
 
 class Gated(Protocol):

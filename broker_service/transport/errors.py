@@ -10,6 +10,7 @@ from iap.broker.v1 import broker_pb2
 
 from broker_service.domain.errors import AlreadyExists, InsufficientCredits, InvalidField, NotFound, Refusal
 from broker_service.engine.committer import DeadlinePassedError, HaltedError, OverloadedError
+from broker_service.engine.payment_desk import GatewayUnavailableError
 from broker_service.storage.errors import StorageConflictError, StorageError
 from mesh_runtime.call_errors import CallError, invalid_argument, overloaded, retry_info, unavailable
 from mesh_runtime.field_rules import FieldViolation
@@ -18,7 +19,14 @@ DOMAIN = "iap.broker"
 _RETRY_AFTER = timedelta(milliseconds=200)
 _RETRY_AFTER_OUTAGE = timedelta(seconds=1)
 
-EXPECTED_ERRORS = (Refusal, StorageError, OverloadedError, DeadlinePassedError, HaltedError)
+EXPECTED_ERRORS = (
+    Refusal,
+    StorageError,
+    OverloadedError,
+    DeadlinePassedError,
+    HaltedError,
+    GatewayUnavailableError,
+)
 
 
 def to_call_error(error: Exception, offer: broker_pb2.Offer | None = None) -> CallError:
@@ -107,6 +115,15 @@ def _not_done(error: Exception) -> CallError:
             message="concurrent writers got in each other's way",
             domain=DOMAIN,
             details=[retry_info(_RETRY_AFTER)],
+        )
+    if isinstance(error, GatewayUnavailableError):
+        return CallError(
+            code=grpc.StatusCode.UNAVAILABLE,
+            reason="GATEWAY_UNAVAILABLE",
+            message=str(error),
+            domain=DOMAIN,
+            metadata={"gateway": error.gateway},
+            details=[retry_info(_RETRY_AFTER_OUTAGE)],
         )
     if isinstance(error, HaltedError):
         return unavailable(DOMAIN, "the broker has stopped writing to its ledger", _RETRY_AFTER_OUTAGE)

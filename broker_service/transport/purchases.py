@@ -1,27 +1,30 @@
-"""PurchaseService: buying packs."""
+"""PurchaseService: buying packs, and getting money back."""
 
 from iap.broker.v1 import purchase_pb2, purchase_pb2_grpc
 
-from broker_service.domain import commands
-from broker_service.domain.directory import Pack, ProviderState, ServiceState
+from broker_service.domain.directory import Role
 from broker_service.domain.errors import PurchaseNotFound
-from broker_service.domain.identities import account_id_within
-from broker_service.domain.records import PurchaseState
-from broker_service.engine.committer import Committer
+from broker_service.domain.records import Purchase, PurchaseState
 from broker_service.engine.directory import Directory
-from broker_service.payments import sandbox
+from broker_service.engine.ledger_reader import LedgerReader
+from broker_service.engine.payment_desk import PaymentDesk
+from broker_service.storage.purchase_queries import PurchaseSelection
 from broker_service.transport.endpoint import Caller, Gate, rpc
+from broker_service.transport.errors import permission_denied
+from broker_service.transport.money import to_money
+from broker_service.transport.pages import cursor_of, page_size, page_token
 from broker_service.transport.rendering import render_purchase
+from broker_service.transport.times import instant_of, microseconds_of
 
 
 class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
-    """Starts purchases and takes the sandbox's payments, through the committer."""
+    """Sells and refunds at the payment desk, and shows purchases."""
 
-    def __init__(self, gate: Gate, directory: Directory, committer: Committer, *, commission_basis_points: int) -> None:
+    def __init__(self, gate: Gate, directory: Directory, desk: PaymentDesk, reader: LedgerReader) -> None:
         self.gate = gate
         self._directory = directory
-        self._committer = committer
-        self._commission_basis_points = commission_basis_points
+        self._desk = desk
+        self._reader = reader
 
     @rpc()
     async def CreatePurchase(
@@ -31,19 +34,69 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
         account = await self.gate.account(request)
         pack = await self._directory.pack(request.pack_id)
         self.gate.check_customer(request, account, caller)
-        result = await self._committer.execute(
-            commands.StartPurchase(
-                request_id=request.request_id.lower(),
-                account_id=account.account_id,
-                pack=await self._terms(pack),
-                return_url=request.return_url,
-            )
+        result = await self._desk.start(
+            request_id=request.request_id.lower(),
+            account_id=account.account_id,
+            pack=pack,
+            return_url=request.return_url,
         )
         purchase = result.purchase
         pending = purchase.state is PurchaseState.PENDING
         return purchase_pb2.CreatePurchaseResponse(
             purchase=render_purchase(purchase),
-            checkout_url=sandbox.checkout_url(purchase.purchase_id) if pending else "",
+            checkout_url=purchase.checkout_url if pending else "",
+            replayed=result.replayed,
+        )
+
+    @rpc()
+    async def GetPurchase(
+        self, request: purchase_pb2.GetPurchaseRequest, caller: Caller
+    ) -> purchase_pb2.GetPurchaseResponse:
+        """See the contract."""
+        if not request.account_token:
+            if caller.role is Role.PROVIDER:
+                raise permission_denied("customer's key")
+            return purchase_pb2.GetPurchaseResponse(
+                purchase=render_purchase(await self._own_purchase(request.purchase_id, caller))
+            )
+        account = await self._directory.account_of_token(request.account_token)
+        purchase = await self._desk.purchase(request.purchase_id)
+        if purchase.account_id != account.account_id:
+            raise PurchaseNotFound(purchase_id=request.purchase_id)
+        return purchase_pb2.GetPurchaseResponse(purchase=render_purchase(purchase))
+
+    @rpc()
+    async def ListPurchases(
+        self, request: purchase_pb2.ListPurchasesRequest, caller: Caller
+    ) -> purchase_pb2.ListPurchasesResponse:
+        """See the contract."""
+        account = await self.gate.readable_account(request, caller)
+        scope = ("ListPurchases", account.account_id)
+        cursor = cursor_of(request.page_token, (int, str), *scope)
+        limit = page_size(request.page_size)
+        before = None if cursor is None else (instant_of(cursor[0]), cursor[1])
+        found = await self._reader.purchases(account.account_id, PurchaseSelection(before, limit + 1))
+        shown = found[:limit]
+        next_page_token = ""
+        if len(found) > limit:
+            last = shown[-1]
+            next_page_token = page_token([microseconds_of(last.create_time), last.purchase_id], *scope)
+        return purchase_pb2.ListPurchasesResponse(
+            purchases=[render_purchase(purchase) for purchase in shown], next_page_token=next_page_token
+        )
+
+    @rpc(Role.CUSTOMER, Role.OPERATOR)
+    async def RefundPurchase(
+        self, request: purchase_pb2.RefundPurchaseRequest, caller: Caller
+    ) -> purchase_pb2.RefundPurchaseResponse:
+        """See the contract."""
+        purchase = await self._own_purchase(request.purchase_id, caller)
+        result = await self._desk.refund(
+            request_id=request.request_id.lower(), purchase_id=purchase.purchase_id, reason=request.reason
+        )
+        return purchase_pb2.RefundPurchaseResponse(
+            purchase=render_purchase(result.purchase),
+            refund=to_money(result.refund.currency, result.refund.amount_minor_units),
             replayed=result.replayed,
         )
 
@@ -52,37 +105,19 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
         self, request: purchase_pb2.CompleteSandboxPaymentRequest, _caller: Caller
     ) -> purchase_pb2.CompleteSandboxPaymentResponse:
         """See the contract."""
-        account_id = account_id_within(request.purchase_id, "pur")
-        if account_id is None:
-            raise PurchaseNotFound(purchase_id=request.purchase_id)
-        result = await self._committer.execute(
-            commands.ResolvePayment(
-                request_id=request.request_id.lower(),
-                account_id=account_id,
-                purchase_id=request.purchase_id,
-                succeeded=request.outcome == purchase_pb2.SANDBOX_OUTCOME_SUCCEEDED,
-            )
+        result = await self._desk.complete_sandbox(
+            request_id=request.request_id.lower(),
+            purchase_id=request.purchase_id,
+            succeeded=request.outcome == purchase_pb2.SANDBOX_OUTCOME_SUCCEEDED,
         )
         return purchase_pb2.CompleteSandboxPaymentResponse(
             purchase=render_purchase(result.purchase), replayed=result.replayed
         )
 
-    async def _terms(self, pack: Pack) -> commands.PackTerms:
-        """Returns a pack's terms as they are now; the commission rate is the provider's own, else the broker's."""
-        service = await self._directory.service(pack.service)
-        provider = await self._directory.provider(service.provider_id)
-        own_rate = None if provider is None else provider.commission_basis_points
-        return commands.PackTerms(
-            pack_id=pack.pack_id,
-            service=pack.service,
-            provider_id=service.provider_id,
-            title=pack.title,
-            credits=pack.credits,
-            validity=pack.validity,
-            currency=pack.currency,
-            price_minor_units=pack.price_minor_units,
-            commission_basis_points=self._commission_basis_points if own_rate is None else own_rate,
-            archived=pack.archived,
-            service_retired=service.state is ServiceState.RETIRED,
-            provider_suspended=provider is not None and provider.state is ProviderState.SUSPENDED,
-        )
+    async def _own_purchase(self, purchase_id: str, caller: Caller) -> Purchase:
+        """Returns a purchase of the customer's whose key came, any for the operator. Raises PurchaseNotFound."""
+        purchase = await self._desk.purchase(purchase_id)
+        account = await self._directory.account(purchase.account_id)
+        if not (caller.role is Role.OPERATOR or caller.is_customer(account.customer_id)):
+            raise PurchaseNotFound(purchase_id=purchase_id)
+        return purchase

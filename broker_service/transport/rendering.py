@@ -15,6 +15,7 @@ from broker_service.domain.records import (
     Grant,
     GrantKind,
     Purchase,
+    PurchaseOrigin,
     PurchaseState,
     Reservation,
     ReservationState,
@@ -56,6 +57,10 @@ PURCHASE_STATES = {
     PurchaseState.REFUNDED: purchase_pb2.PURCHASE_STATE_REFUNDED,
     PurchaseState.PARTIALLY_REFUNDED: purchase_pb2.PURCHASE_STATE_PARTIALLY_REFUNDED,
     PurchaseState.CHARGED_BACK: purchase_pb2.PURCHASE_STATE_CHARGED_BACK,
+}
+_PURCHASE_ORIGINS = {
+    PurchaseOrigin.CUSTOMER: purchase_pb2.PURCHASE_ORIGIN_CUSTOMER,
+    PurchaseOrigin.AUTO_TOP_UP: purchase_pb2.PURCHASE_ORIGIN_AUTO_TOP_UP,
 }
 _PROVIDER_STATES = {
     ProviderState.ACTIVE: admin_pb2.PROVIDER_STATE_ACTIVE,
@@ -185,6 +190,7 @@ def render_pack(pack: Pack) -> catalog_pb2.Pack:
 
 def render_purchase(purchase: Purchase) -> purchase_pb2.Purchase:
     """Renders a purchase, with the pack as it was when it was sold."""
+    refunded = to_money(purchase.currency, purchase.refunded_minor_units) if purchase.refunded_minor_units else None
     return purchase_pb2.Purchase(
         purchase_id=purchase.purchase_id,
         account_id=purchase.account_id,
@@ -204,6 +210,11 @@ def render_purchase(purchase: Purchase) -> purchase_pb2.Purchase:
         state=PURCHASE_STATES[purchase.state],
         create_time=to_timestamp(purchase.create_time),
         pay_time=None if purchase.pay_time is None else to_timestamp(purchase.pay_time),
+        checkout_expire_time=to_timestamp(purchase.checkout_expire_time),
+        refunded_credits=purchase.refunded_credits,
+        refunded=refunded,
+        origin=_PURCHASE_ORIGINS[purchase.origin],
+        gateway=purchase.gateway,
     )
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec.structs import fields, replace
 
-from broker_service.domain.commands import Charge, Command, GrantCredits, Reserve, StartPurchase
+from broker_service.domain.commands import Charge, Command, GrantCredits, Reserve
+from broker_service.domain.purchase_commands import StartPurchase
 from broker_service.domain.records import GrantKind
 from tests.ledger_model.requests import Ending, Making
 

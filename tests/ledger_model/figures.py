@@ -5,6 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 from broker_service.domain import commands as ask
+from broker_service.domain import purchase_commands as sales
 
 Figures = dict[str, Any]
 
@@ -19,8 +20,8 @@ PARAMETERS: dict[type, tuple[str, ...]] = {
     ask.GrantCredits: ("credits", "kind", "priority", "expire_time", "reason"),
     ask.RotateToken: ("overlap",),
     ask.OpenAccount: ("service",),
-    ask.StartPurchase: ("pack.pack_id", "return_url"),
-    ask.ResolvePayment: ("purchase_id", "succeeded"),
+    sales.StartPurchase: ("pack.pack_id", "return_url"),
+    sales.CompleteSandboxPayment: ("purchase_id", "succeeded"),
 }
 
 BALANCE = ("ledger_credits", "reserved_credits", "available_credits")
@@ -80,7 +81,7 @@ def model_figures(account: Any, command: Any, moved: tuple[int, int, int], *, re
     is_first_try = getattr(command, "token_hash", None) in account.tokens
     figures: Figures = {"replayed": replays and not is_first_try}
     match command:
-        case ask.StartPurchase() | ask.ResolvePayment():
+        case sales.StartPurchase() | sales.CompleteSandboxPayment():
             # No balance: whoever pays need not be the customer.
             return figures | {"purchase": figures_of(account.purchases[command.purchase_id], PURCHASE)}
         case ask.GrantCredits():

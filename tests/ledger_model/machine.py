@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker_service.domain import commands as ask
+from broker_service.domain import purchase_commands as sales
 from broker_service.domain.records import MAX_CREDITS, GrantKind
 from tests.ledger_model.brokers import Brokers
 from tests.ledger_model.changes import about_another, with_a_change
@@ -47,7 +48,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.asked: list[ask.Command] = []
         self.reserved: list[Making] = []
         self.made: list[Making] = []
-        self.bought: list[ask.StartPurchase] = []
+        self.bought: list[sales.StartPurchase] = []
         self.waiting: list[ask.Command] = []
         self.agrees = True
 
@@ -162,6 +163,8 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def ask_again(self, what: str, back: int, choice: int, waits: bool) -> None:
         command = _counted_back(self.asked, back)
+        if isinstance(command, ask.ChangeAccountState):
+            what = "another try"
         match what:
             case "another try":
                 command = self.requests.another_try(command)

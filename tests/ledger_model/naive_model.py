@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from broker_service.domain import commands as ask
+from broker_service.domain import purchase_commands as sales
 from broker_service.domain.identities import grant_id_for
 from broker_service.domain.records import DEFAULT_PRIORITY, MAX_BALANCE, MAX_CREDITS
 from tests.ledger_model.figures import Figures, credits_to_set_aside, model_figures, parameters_of, ttl_of
@@ -128,7 +129,7 @@ def refusals(account: Any, it: Any, key: tuple[type, object], now: datetime) -> 
     sale = account and account.purchases.get(getattr(it, "purchase_id", None))
     refund = isinstance(it, ask.Refund)
     yield isinstance(it, Ending) and not (row and row.provider_id == it.provider_id), "RESERVATION_NOT_FOUND"
-    yield isinstance(it, ask.ResolvePayment) and not sale, "PURCHASE_NOT_FOUND"
+    yield isinstance(it, sales.CompleteSandboxPayment) and not sale, "PURCHASE_NOT_FOUND"
     yield not account and not isinstance(it, ask.OpenAccount), "ACCOUNT_NOT_FOUND"
     yield isinstance(it, ask.RotateToken) and it.customer_id != account.customer_id, "ACCOUNT_NOT_FOUND"
     if account and key in account.answered:
@@ -166,18 +167,17 @@ def carry_out(account: Account, it: Any, now: datetime) -> tuple[int, int, int]:
         case ask.RotateToken():
             end = now + it.overlap
             account.tokens = {key: min(end, due or end) for key, due in account.tokens.items()} | {it.token_hash: None}
-        case ask.StartPurchase():
+        case sales.StartPurchase():
             price, rate = it.pack.price_minor_units, Decimal(it.pack.commission_basis_points) / 10_000
             cut = int((price * rate).quantize(Decimal(1), ROUND_HALF_UP))
             terms = {"credits": it.pack.credits, "validity": it.pack.validity, "create_time": now, "pay_time": None}
             money = {"commission_minor_units": cut, "provider_share_minor_units": price - cut}
             account.purchases[it.purchase_id] = SimpleNamespace(state="PENDING", **terms, **money)
-        case ask.ResolvePayment():
-            sale = account.purchases[it.purchase_id]
-            sale.state, sale.pay_time = ("PAID", now) if it.succeeded else ("FAILED", None)
-            if it.succeeded:
-                end = sale.validity and now + sale.validity
-                account.add(grant_id_for(it.purchase_id), "PAID", sale.credits, end, now)
+        case sales.CompleteSandboxPayment(purchase_id=purchase_id, succeeded=succeeded):
+            sale = account.purchases[purchase_id]
+            sale.state, sale.pay_time = ("PAID", now) if succeeded else ("FAILED", None)
+            if succeeded:
+                account.add(grant_id_for(purchase_id), "PAID", sale.credits, sale.validity and now + sale.validity, now)
         case _:
             return move(account, it, now)
     return 0, 0, 0

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from broker_service.domain import commands as ask
+from broker_service.domain import purchase_commands as sales
 from broker_service.domain.identities import account_id_for, shard_of
 from broker_service.domain.records import MAX_BALANCE, AccountState, GrantKind
 
@@ -46,6 +47,7 @@ class Requests:
     def __init__(self, example: int, shards: int) -> None:
         self._example = example
         self._asked: Counter[type] = Counter()
+        self._change_ids = (f"change-{number}" for number in count())
         self._token_hashes = (f"token-{example}-{number}" for number in count())
         self._opening_ids = [self._opening_id(number, owner, shards) for number, owner in enumerate(OWNERS)]
         self.account_ids = [
@@ -105,7 +107,7 @@ class Requests:
 
     def change_state(self, number: int, *, suspends: bool) -> ask.ChangeAccountState:
         state = AccountState.SUSPENDED if suspends else AccountState.ACTIVE
-        return ask.ChangeAccountState(self.account_ids[number], state, "a reason")
+        return ask.ChangeAccountState(self.account_ids[number], state, "a reason", next(self._change_ids))
 
     def rotate_token(self, number: int, overlap: timedelta) -> ask.RotateToken:
         return ask.RotateToken(
@@ -121,9 +123,9 @@ class Requests:
 
     def start_purchase(
         self, number: int, amount: int, validity: timedelta | None, price: int, rate: int, trouble: str | None
-    ) -> ask.StartPurchase:
+    ) -> sales.StartPurchase:
         """Asks to buy a pack that has some trouble: the name of a flag, or "service" for another one's pack."""
-        pack = ask.PackTerms(
+        pack = sales.PackTerms(
             pack_id=f"pack-of-{amount}",
             service="other" if trouble == "service" else OWNERS[number].service,
             provider_id=OWNERS[number].service,
@@ -137,15 +139,17 @@ class Requests:
             service_retired=trouble == "service_retired",
             provider_suspended=trouble == "provider_suspended",
         )
-        request_id = self._new_id(ask.StartPurchase)
-        return ask.StartPurchase(request_id, self.account_ids[number], pack, "https://shop.example")
+        request_id = self._new_id(sales.StartPurchase)
+        return sales.StartPurchase(request_id, self.account_ids[number], pack, "https://shop.example")
 
-    def resolve_payment(self, purchase: ask.StartPurchase, *, succeeded: bool) -> ask.ResolvePayment:
-        request_id = self._new_id(ask.ResolvePayment)
-        return ask.ResolvePayment(request_id, purchase.account_id, purchase.purchase_id, succeeded)
+    def resolve_payment(self, purchase: sales.StartPurchase, *, succeeded: bool) -> sales.CompleteSandboxPayment:
+        request_id = self._new_id(sales.CompleteSandboxPayment)
+        return sales.CompleteSandboxPayment(request_id, purchase.account_id, purchase.purchase_id, succeeded)
 
     def another_try(self, command: ask.Command) -> ask.Command:
-        """Returns the same request as it would come again: a token is made anew for each try."""
+        """Returns the same request as it would come again: a token, or the id of a change, is new for each try."""
+        if isinstance(command, ask.ChangeAccountState):
+            return replace(command, change_id=next(self._change_ids))
         if isinstance(command, ask.OpenAccount | ask.RotateToken):
             return replace(command, token_hash=next(self._token_hashes))
         return command

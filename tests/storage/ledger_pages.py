@@ -34,6 +34,7 @@ from broker_service.domain.records import (
     PurchaseState,
     Reservation,
     ReservationState,
+    SavedPaymentMethod,
     TrialClaim,
 )
 from broker_service.domain.references import References
@@ -142,6 +143,7 @@ def page(text: str = "", number: int = 1, time: datetime = NOW) -> Changes:
         purchases=(purchase("pur-1", text, number, time), paid),
         purchase_refunds=(refund, chargeback),
         payment_notices=(silent_notice, notice),
+        payment_methods=(SavedPaymentMethod("acc", text[:500], text, "", time),),
         journal_entries=(
             JournalEntry("jnl-1", JournalKind.SALE, text[:500], "pur-2", None, time, (*booked,)),
             JournalEntry("jnl-2", JournalKind.PAYOUT, text[:500], None, "pay-1", time, ()),
@@ -164,6 +166,7 @@ def all_of(changes: Changes) -> References:
         purchases={it.purchase_id for it in changes.purchases},
         purchase_refunds={it.refund_id for it in changes.purchase_refunds},
         payment_notices={it.notice_id for it in changes.payment_notices},
+        method_accounts={"acc"},
         token_accounts={"acc"},
         trial_claims={(it.customer_id, it.service) for it in changes.trial_claims},
     )
@@ -180,6 +183,7 @@ def book_of(changes: Changes) -> Book:
         {it.purchase_id: it for it in changes.purchases},
         {it.refund_id: it for it in changes.purchase_refunds},
         {it.notice_id: it for it in changes.payment_notices},
+        {it.method_id: it for it in changes.payment_methods},
         {it.token_hash: it for it in changes.account_tokens},
         {(it.customer_id, it.service): it for it in changes.trial_claims},
     )

@@ -78,6 +78,13 @@ class World:
             },
             operations={name: row for name, row in kept.operations.items() if name in references.operations},
             purchases={name: row for name, row in kept.purchases.items() if name in references.purchases},
+            purchase_refunds={
+                name: row
+                for name, row in kept.purchase_refunds.items()
+                if name in references.purchase_refunds or row.purchase_id in references.refunded_purchases
+            },
+            payment_notices={n: row for n, row in kept.payment_notices.items() if n in references.payment_notices},
+            payment_methods=dict(kept.payment_methods) if references.method_accounts else {},
             account_tokens=dict(kept.account_tokens) if references.token_accounts else {},
             trial_claims=dict(kept.trial_claims),
         )

@@ -1,22 +1,16 @@
 """Every row that accounts, gifts, tokens and purchases are made of, and every result, to the last field."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
 from broker_service.domain.accounts import AccountResult
 from broker_service.domain.book import Book, Changes
-from broker_service.domain.commands import (
-    ChangeAccountState,
-    OpenAccount,
-    PackTerms,
-    ResolvePayment,
-    RotateToken,
-    Settle,
-    StartPurchase,
-)
+from broker_service.domain.commands import ChangeAccountState, OpenAccount, RotateToken, Settle
+from broker_service.domain.identities import event_id_for, notice_id_for
 from broker_service.domain.operator_grants import GrantResult
+from broker_service.domain.purchase_commands import CompleteSandboxPayment, PackTerms, StartPurchase
 from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.records import (
     DEFAULT_PRIORITY,
@@ -27,15 +21,21 @@ from broker_service.domain.records import (
     Counterpart,
     Entry,
     EntryKind,
+    Event,
+    EventType,
     Grant,
     GrantKind,
     JournalEntry,
     JournalKind,
     Operation,
+    PaymentNotice,
+    PaymentNoticeKind,
+    PaymentNoticeOutcome,
     Posting,
     Purchase,
     PurchaseOrigin,
     PurchaseState,
+    SavedPaymentMethod,
     TrialClaim,
 )
 from broker_service.domain.tokens import TokenResult
@@ -157,14 +157,29 @@ class TestState:
     def test_a_change_writes_the_account(self) -> None:
         it = world(grant(10))
         before, it.now = it.account, LATER
-        result = it.result(ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "fraud"))
+        result = it.result(ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "fraud", "chg_1"))
         account = replace(before, state=AccountState.SUSPENDED, state_reason="fraud", update_time=LATER)
         assert result == AccountResult(account)
-        assert it.written == [Changes(account=account)]
+        suspended = Event(
+            event_id=event_id_for("account.suspended", f"{ACCOUNT} chg_1"),
+            type=EventType.ACCOUNT_SUSPENDED,
+            provider_id=PROVIDER,
+            customer_id=account.customer_id,
+            account_id=ACCOUNT,
+            data={"service": "sms", "reason": "fraud"},
+            time=LATER,
+        )
+        assert it.written == [Changes(account=account, events=(suspended,))]
+
+    def test_resuming_writes_the_account_alone(self) -> None:
+        it = world(grant(10), state=AccountState.SUSPENDED)
+        it.result(ChangeAccountState(ACCOUNT, AccountState.ACTIVE, "", "chg_1"))
+        assert it.written == [Changes(account=it.account)]
 
     def test_no_change_writes_nothing(self) -> None:
         it = world(grant(10))
-        assert it.result(ChangeAccountState(ACCOUNT, AccountState.ACTIVE, "why not")) == AccountResult(it.account)
+        unchanged = AccountResult(it.account)
+        assert it.result(ChangeAccountState(ACCOUNT, AccountState.ACTIVE, "why not", "chg_1")) == unchanged
         assert it.written == [Changes()]
 
     def test_settling_writes_what_time_has_done_and_gets_the_account_as_it_then_stands(self) -> None:
@@ -252,6 +267,24 @@ def started() -> tuple[World, StartPurchase, Purchase]:
     return it, command, result.purchase
 
 
+def told(command: CompleteSandboxPayment, kind: str, detail: str, now: datetime) -> PaymentNotice:
+    """What the sandbox has told of a payment, as it is kept."""
+    return PaymentNotice(
+        account_id=ACCOUNT,
+        notice_id=notice_id_for("sandbox", command.operation_id, kind, command.purchase_id, ""),
+        gateway="sandbox",
+        gateway_event_id=command.operation_id,
+        kind=PaymentNoticeKind(kind),
+        purchase_id=command.purchase_id,
+        currency=None,
+        amount_minor_units=None,
+        outcome=PaymentNoticeOutcome.APPLIED,
+        detail=detail,
+        times_received=1,
+        receive_time=now,
+    )
+
+
 class TestPurchases:
     def test_starting_one_writes_it_with_the_pack_s_terms(self) -> None:
         it, command, purchase = started()
@@ -292,8 +325,8 @@ class TestPurchases:
         it.book.purchases[purchase.purchase_id] = purchase
         it.written.clear()
         before = it.account
-        command = ResolvePayment(new_id(), ACCOUNT, purchase.purchase_id, succeeded=True)
-        paid = replace(purchase, state=PurchaseState.PAID, pay_time=START)
+        command = CompleteSandboxPayment(new_id(), ACCOUNT, purchase.purchase_id, succeeded=True)
+        paid = replace(purchase, state=PurchaseState.PAID, pay_time=START, gateway_reference=command.operation_id)
         assert it.result(command) == PurchaseResult(paid)
         (changes,) = it.written
         (bought,) = changes.grants
@@ -316,6 +349,29 @@ class TestPurchases:
             purchases=(paid,),
             operations=(
                 Operation(ACCOUNT, command.operation_id, "CompleteSandboxPayment", command.fingerprint, START),
+            ),
+            payment_notices=(told(command, "SUCCEEDED", "the purchase is paid", START),),
+            payment_methods=(SavedPaymentMethod(ACCOUNT, "sandbox", f"sandbox:{ACCOUNT}", "sandbox", START),),
+            events=(
+                Event(
+                    event_id=event_id_for("purchase.paid", purchase.purchase_id),
+                    type=EventType.PURCHASE_PAID,
+                    provider_id=PROVIDER,
+                    customer_id=before.customer_id,
+                    account_id=ACCOUNT,
+                    data={
+                        "purchase_id": purchase.purchase_id,
+                        "pack_id": "pck_1",
+                        "origin": "CUSTOMER",
+                        "credits": 100,
+                        "currency": "EUR",
+                        "price_minor_units": 501,
+                        "commission_minor_units": 125,
+                        "provider_share_minor_units": 376,
+                        "ledger_credits": 100,
+                    },
+                    time=START,
+                ),
             ),
             journal_entries=(
                 JournalEntry(
@@ -341,10 +397,13 @@ class TestPurchases:
         it.written.clear()
         before = it.account
         it.now = LATER
-        command = ResolvePayment(new_id(), ACCOUNT, purchase.purchase_id, succeeded=False)
+        command = CompleteSandboxPayment(new_id(), ACCOUNT, purchase.purchase_id, succeeded=False)
         failed = replace(purchase, state=PurchaseState.FAILED)
         assert it.result(command) == PurchaseResult(failed)
         operation = Operation(ACCOUNT, command.operation_id, "CompleteSandboxPayment", command.fingerprint, LATER)
         account = replace(before, update_time=LATER)
-        assert it.written == [Changes(account=account, purchases=(failed,), operations=(operation,))]
+        notice = told(command, "FAILED", "the payment failed", LATER)
+        assert it.written == [
+            Changes(account=account, purchases=(failed,), operations=(operation,), payment_notices=(notice,))
+        ]
         assert it.result(command) == PurchaseResult(failed, replayed=True)

@@ -4,12 +4,12 @@ import pytest
 from msgspec.structs import replace
 
 from broker_service.domain.book import Changes
-from broker_service.domain.commands import PackTerms, StartPurchase
 from broker_service.domain.entries import EntryDraft, write_entries
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.grants import allocate, give_back
+from broker_service.domain.journal import sale_of
 from broker_service.domain.outcomes import recorded
-from broker_service.domain.purchases import sale_of
+from broker_service.domain.purchase_commands import PackTerms, StartPurchase
 from broker_service.domain.records import Allocation, Counterpart, EntryKind, JournalEntry, JournalKind, Posting
 from tests.unit.broker_service.domain.ledger_world import (
     ACCOUNT,

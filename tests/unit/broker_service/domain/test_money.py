@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker_service.domain.book import Book
-from broker_service.domain.commands import Command, OpenAccount, PackTerms, ResolvePayment, StartPurchase
+from broker_service.domain.commands import Command, OpenAccount
 from broker_service.domain.commission import commission_minor_units
 from broker_service.domain.decide import decide_batch
 from broker_service.domain.errors import (
@@ -24,6 +24,7 @@ from broker_service.domain.errors import (
     RequestIdReused,
     ServiceRetired,
 )
+from broker_service.domain.purchase_commands import CompleteSandboxPayment, PackTerms, StartPurchase
 from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.records import MAX_BALANCE, AccountState, Balance, PurchaseState, TrialClaim
 from tests.unit.broker_service.domain.ledger_world import ACCOUNT, PROVIDER, START, World, grant, new_id, world
@@ -57,7 +58,7 @@ def ask(it: World, command: Command) -> PurchaseResult:
 
 
 def pay(it: World, purchase_id: str, *, succeeded: bool = True) -> PurchaseResult:
-    return ask(it, ResolvePayment(new_id(), ACCOUNT, purchase_id, succeeded))
+    return ask(it, CompleteSandboxPayment(new_id(), ACCOUNT, purchase_id, succeeded))
 
 
 @given(price=st.integers(1, 10**12), basis_points=st.integers(0, 10_000))
@@ -117,17 +118,17 @@ def test_a_purchase_is_not_paid_before_it_was_started_though_the_clock_steps_bac
 def test_nothing_happens_before_a_payment_failed_though_the_clock_steps_back() -> None:
     it = world()
     purchase = ask(it, start()).purchase
-    it.now += timedelta(days=1)
+    it.now += timedelta(hours=1)
     pay(it, purchase.purchase_id, succeeded=False)
-    assert it.account.update_time == START + timedelta(days=1)
+    assert it.account.update_time == START + timedelta(hours=1)
     it.now = START
-    assert ask(it, start()).purchase.create_time == START + timedelta(days=1)
+    assert ask(it, start()).purchase.create_time == START + timedelta(hours=1)
 
 
 def test_paying_twice_is_refused_and_a_replay_answers() -> None:
     it = world()
     purchase = ask(it, start()).purchase
-    command = ResolvePayment(new_id(), ACCOUNT, purchase.purchase_id, succeeded=True)
+    command = CompleteSandboxPayment(new_id(), ACCOUNT, purchase.purchase_id, succeeded=True)
     ask(it, command)
     assert ask(it, command).replayed
     with pytest.raises(PurchasePaid):

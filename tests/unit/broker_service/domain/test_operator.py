@@ -1,5 +1,6 @@
 """What the operator does to an account: gives credits, suspends, resumes."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -156,7 +157,7 @@ class TestGrantCredits:
 
 
 def change(it: World, state: AccountState, reason: str = "") -> AccountResult:
-    result = it.result(ChangeAccountState(ACCOUNT, state, reason))
+    result = it.result(ChangeAccountState(ACCOUNT, state, reason, str(uuid.uuid4())))
     assert isinstance(result, AccountResult)
     return result
 
@@ -196,6 +197,6 @@ class TestSuspension:
         assert change(it, AccountState.ACTIVE).account == before
 
     def test_an_unknown_account_is_not_suspended(self) -> None:
-        command = ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "")
+        command = ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "", "chg_1")
         (outcome,) = decide_batch({ACCOUNT: Book(ACCOUNT)}, [command], START).outcomes
         assert isinstance(outcome, AccountNotFound)

@@ -80,7 +80,7 @@ def test_all_that_is_payable_is_paid_out() -> None:
 
 def test_the_event_tells_what_is_under_way() -> None:
     assert payout_created(PAYOUT) == Event(
-        event_id="evt_1550552a983076b828401404",
+        event_id="evt_8dcc850889103d5a7aa984de",
         type=EventType.PAYOUT_CREATED,
         provider_id="prv_1",
         customer_id="",

@@ -2,16 +2,8 @@
 
 import pytest
 
-from broker_service.domain.commands import (
-    ChangeAccountState,
-    Command,
-    OpenAccount,
-    PackTerms,
-    ResolvePayment,
-    RotateToken,
-    Settle,
-    StartPurchase,
-)
+from broker_service.domain.commands import ChangeAccountState, Command, OpenAccount, RotateToken, Settle
+from broker_service.domain.purchase_commands import CompleteSandboxPayment, PackTerms, StartPurchase
 from broker_service.domain.records import AccountState, Reservation
 from broker_service.domain.references import References, references_of
 from tests.unit.broker_service.domain.ledger_world import (
@@ -83,14 +75,18 @@ def test_opening_an_account_looks_at_its_tokens_and_at_the_customer_s_trial_of_t
 def test_a_purchase_looks_whether_it_is_there_and_its_payment_whether_it_ended_before() -> None:
     pack = PackTerms("pck_1", "sms", "prv_p", "", 1, None, "EUR", 1, 0, False, False, False)
     purchase = StartPurchase("req_1", ACCOUNT, pack, "")
-    payment = ResolvePayment("req_1", ACCOUNT, "pur_x", True)
+    payment = CompleteSandboxPayment("req_1", ACCOUNT, "pur_x", True)
     assert references_of([purchase]) == References(accounts={ACCOUNT}, purchases={purchase.purchase_id})
     assert references_of([payment]) == References(
-        accounts={ACCOUNT}, purchases={"pur_x"}, operations={payment.operation_id}
+        accounts={ACCOUNT},
+        purchases={"pur_x"},
+        operations={payment.operation_id},
+        payment_notices={payment.notice.notice_id},
+        method_accounts={ACCOUNT},
     )
 
 
-@pytest.mark.parametrize("command", [Settle(ACCOUNT), ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "")])
+@pytest.mark.parametrize("command", [Settle(ACCOUNT), ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "", "chg_1")])
 def test_what_needs_the_account_alone_names_it_alone(command: Command) -> None:
     assert references_of([command]) == References(accounts={ACCOUNT})
 

@@ -12,11 +12,8 @@ from broker_service.domain.commands import (
     Command,
     GrantCredits,
     OpenAccount,
-    PackTerms,
     Reserve,
-    ResolvePayment,
     RotateToken,
-    StartPurchase,
 )
 from broker_service.domain.decide import decide_batch
 from broker_service.domain.errors import (
@@ -39,6 +36,7 @@ from broker_service.domain.errors import (
     ReservationReleased,
     ServiceRetired,
 )
+from broker_service.domain.purchase_commands import CompleteSandboxPayment, PackTerms, StartPurchase
 from broker_service.domain.records import MAX_BALANCE, MAX_CREDITS, AccountState
 from tests.unit.broker_service.domain.ledger_world import (
     ACCOUNT,
@@ -78,9 +76,9 @@ def pack(**changes: object) -> StartPurchase:
     return replace(PURCHASE, pack=replace(PURCHASE.pack, **changes))
 
 
-def payment(it: World, *, succeeded: bool = True) -> ResolvePayment:
+def payment(it: World, *, succeeded: bool = True) -> CompleteSandboxPayment:
     it.result(PURCHASE)
-    return ResolvePayment("req_1", ACCOUNT, PURCHASE.purchase_id, succeeded)
+    return CompleteSandboxPayment("req_1", ACCOUNT, PURCHASE.purchase_id, succeeded)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,7 @@ def payment(it: World, *, succeeded: bool = True) -> ResolvePayment:
         gift(1),
         PURCHASE,
         ROTATION,
-        ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, ""),
+        ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "", "chg_1"),
     ],
 )
 def test_an_account_that_is_not_there_is_named(command: Command) -> None:
@@ -118,7 +116,7 @@ def test_a_reservation_that_is_not_there_is_named(ask: object) -> None:
 
 
 def test_a_purchase_that_is_not_there_is_named() -> None:
-    refusal = refused(world(), ResolvePayment(new_id(), ACCOUNT, "pur_x", succeeded=True))
+    refusal = refused(world(), CompleteSandboxPayment(new_id(), ACCOUNT, "pur_x", succeeded=True))
     assert isinstance(refusal, PurchaseNotFound)
     assert refusal.facts == {"purchase_id": "pur_x"}
 

@@ -6,21 +6,10 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from broker_service.domain.commands import (
-    Capture,
-    Charge,
-    Extend,
-    GrantCredits,
-    PackTerms,
-    Refund,
-    Release,
-    Reserve,
-    ResolvePayment,
-    RotateToken,
-    StartPurchase,
-)
+from broker_service.domain.commands import Capture, Charge, Extend, GrantCredits, Refund, Release, Reserve, RotateToken
 from broker_service.domain.fingerprints import Parameter, fingerprint
 from broker_service.domain.identities import account_id_for, grant_id_for
+from broker_service.domain.purchase_commands import CompleteSandboxPayment, PackTerms, StartPurchase
 from broker_service.domain.records import GrantKind
 
 REQUEST = "0b6f5b1e-7d5c-4d3e-9f1a-3c2b1a000000"
@@ -38,7 +27,7 @@ REFUND = Refund(REQUEST, ACCOUNT, "prv_p", RESERVATION, 1, "a reason")
 GIFT = GrantCredits(REQUEST, ACCOUNT, 5, GrantKind.TRIAL, 7, datetime(2026, 2, 1, tzinfo=UTC), "a reason")
 ROTATION = RotateToken(REQUEST, ACCOUNT, "cus_c", MINUTE, "hash")
 PURCHASE = StartPurchase(REQUEST, ACCOUNT, TERMS, "https://example.com")
-PAYMENT = ResolvePayment(REQUEST, ACCOUNT, "pur_x", True)
+PAYMENT = CompleteSandboxPayment(REQUEST, ACCOUNT, "pur_x", True)
 
 
 @pytest.mark.parametrize(
