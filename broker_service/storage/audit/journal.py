@@ -108,11 +108,6 @@ def _returns(
     return unfounded
 
 
-def _payouts(connection: Connection, _shards: int, rows: Sequence[Any]) -> Iterator[Violation]:
-    """Names movements of payouts that no payout in its state has made."""
-    return payout_entries_without_payout(connection, rows)
-
-
 # What there has to be for an entry of each kind; a kind that is not here is named as unknown.
 _FOUNDATIONS: Mapping[str, Foundation] = {
     JournalKind.SALE.value: _sales,
@@ -123,7 +118,7 @@ _FOUNDATIONS: Mapping[str, Foundation] = {
     JournalKind.CHARGEBACK.value: _returns(
         JournalKind.CHARGEBACK, "chargeback:", PurchaseRefundKind.CHARGEBACK, PurchaseRefundState.PAID
     ),
-    **dict.fromkeys(PAYOUT_KINDS, _payouts),
+    **dict.fromkeys(PAYOUT_KINDS, payout_entries_without_payout),
 }
 
 

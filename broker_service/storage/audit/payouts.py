@@ -13,8 +13,7 @@ from broker_service.storage.audit.checks import behind
 from broker_service.storage.audit.findings import Page, Violation
 from broker_service.storage.ledger_rows import PAYOUTS
 
-# As they are stored: an entry of another kind is not of a payout.
-PAYOUT_KINDS = frozenset({JournalKind.PAYOUT, JournalKind.PAYOUT_PAID, JournalKind.PAYOUT_FAILED})
+PAYOUT_KINDS = tuple(kind.value for kind in (JournalKind.PAYOUT, JournalKind.PAYOUT_PAID, JournalKind.PAYOUT_FAILED))
 
 _STATES = frozenset(PayoutState)
 
@@ -33,7 +32,9 @@ def audit_payouts(connection: Connection, first_id: str, rows: int) -> Page:
     )
 
 
-def payout_entries_without_payout(connection: Connection, journal_entries: Sequence[Any]) -> Iterator[Violation]:
+def payout_entries_without_payout(
+    connection: Connection, _shards: int, journal_entries: Sequence[Any]
+) -> Iterator[Violation]:
     """Names entries of the journal, of a payout's kinds, that no payout in its state has made."""
     payout_ids = {row.payout_id for row in journal_entries if row.payout_id is not None}
     payouts = _records(connection.execute(_payouts_named(payout_ids)).all()) if payout_ids else []
