@@ -5,7 +5,14 @@ from typing import Final
 
 import click
 
-from client_stub.cli import account_commands, catalog_commands, purchase_commands, service_commands
+from client_stub.cli import (
+    account_commands,
+    catalog_commands,
+    event_commands,
+    purchase_commands,
+    service_commands,
+    webhook_commands,
+)
 from client_stub.cli.failures import INTERRUPTED, REFUSED, WRONG_SETTINGS, print_error
 from client_stub.cli.settings import shared_options
 from client_stub.errors import ConfigurationError
@@ -39,6 +46,8 @@ for _command in (
     catalog_commands.services,
     service_commands.quote,
     service_commands.serve,
+    event_commands.events,
+    webhook_commands.webhook,
 ):
     iap.add_command(_command)
 

@@ -25,6 +25,8 @@ class Settings:
     account_token: str | None
     account_id: str | None
     customer_key: str | None
+    provider_key: str | None
+    operator_key: str | None
     tls: TlsOptions | None
     insecure: bool
     as_json: bool
@@ -52,6 +54,8 @@ def shared_options(*, hidden: bool) -> Callable[[CommandFunction], CommandFuncti
             help="The account, by its id and the customer's key, instead of the token.",
         ),
         _option("--customer-key", metavar="KEY", envvar="IAP_CUSTOMER_KEY", help="The customer's key."),
+        _option("--provider-key", metavar="KEY", envvar="IAP_PROVIDER_KEY", help="The provider's key."),
+        _option("--operator-key", metavar="KEY", envvar="IAP_OPERATOR_KEY", help="The operator's key."),
         _option("--tls", is_flag=True, envvar="IAP_TLS", help="Use TLS and trust the well-known authorities."),
         _option(
             "--tls-ca",
