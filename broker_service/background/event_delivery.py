@@ -29,7 +29,7 @@ from mesh_runtime.logs import get_logger
 logger = get_logger(__name__)
 
 # Longer than a try can take.
-LEASE: Final = timedelta(seconds=60)
+LEASE: Final = timedelta(seconds=30)
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _WARNING_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0

@@ -71,6 +71,7 @@ class RunningBroker:
     clock: MovableClock
     database_url: str
     operator_key: str
+    address: Address
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Runs one statement on the database, as another process would."""
@@ -107,7 +108,7 @@ async def running_broker(
         # Equal channels of one process would share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(str(address), options=options) as channel:
-            yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key)
+            yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key, address)
     finally:
         broker.node.hurry()
         await broker.node.stop()
