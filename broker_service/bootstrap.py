@@ -117,8 +117,13 @@ def initialize(database_url: str, *, shards: int | None = None, clock: Clock = s
     return secret if made else None
 
 
-async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock) -> Broker:
-    """Puts a broker together on the running event loop. Raises StartupError."""
+async def build_broker(
+    settings: BrokerSettings, *, clock: Clock = system_clock, gateways: Gateways | None = None
+) -> Broker:
+    """Puts a broker together on the running event loop; `gateways` are those of the settings unless given.
+
+    Raises StartupError.
+    """
     options = _node_options(settings)
     database, shards = await _open(settings.database)
     node = Node(options, domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
@@ -146,7 +151,7 @@ async def build_broker(settings: BrokerSettings, *, clock: Clock = system_clock)
     watch = BalanceWatch(
         database, committer, reader, shards=shards, closing=node.closing, poll_seconds=settings.watch_seconds
     )
-    gateways = make_gateways(settings)
+    gateways = gateways or make_gateways(settings)
     desk = PaymentDesk(
         database,
         clock,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from broker_service.domain.directory import Pack, ProviderState, ServiceState
-from broker_service.domain.errors import PurchaseNotFound, PurchaseOfOtherGateway
+from broker_service.domain.errors import PurchaseNotFound, PurchaseOfOtherGateway, Refusal
 from broker_service.domain.identities import account_id_within, notice_id_for
 from broker_service.domain.payment_notices import notice_of
 from broker_service.domain.purchase_commands import (
@@ -34,7 +34,7 @@ from broker_service.domain.records import (
     PurchaseState,
 )
 from broker_service.engine.clock import Clock
-from broker_service.engine.committer import Committer
+from broker_service.engine.committer import Committer, DeadlinePassedError, HaltedError, OverloadedError
 from broker_service.engine.directory import Directory
 from broker_service.engine.gateway_notices import command_of, told_by
 from broker_service.engine.ledger_reader import LedgerReader
@@ -48,6 +48,7 @@ from broker_service.payments.gateway import (
 from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.storage.database import Database
+from broker_service.storage.errors import StorageError
 from broker_service.storage.purchase_queries import NoticeSelection, keep_notice, payment_notices
 from mesh_runtime.logs import get_logger
 
@@ -176,14 +177,17 @@ class PaymentDesk:
     async def refund(self, *, request_id: str, purchase_id: str, reason: str) -> PurchaseRefundResult:
         """Takes the unspent credits of a purchase back, and asks the gateway to pay for them.
 
-        Whether the gateway answers changes nothing for the caller: a refund that is not paid is asked for again later.
+        Whether the gateway answers changes nothing for the caller: a refund that is not paid is asked for again, by a
+        replay and by the refund runner.
         Raises the Refusals of RefundPurchase.
         """
         result = await self._committer.execute(
             RefundPurchase(request_id, _account_of(purchase_id), purchase_id, reason)
         )
-        if not result.replayed:
+        try:
             await self.pay_back(result.purchase, result.refund)
+        except (Refusal, StorageError, OverloadedError, DeadlinePassedError, HaltedError) as error:
+            logger.warning("refund.answer_lost", refund_id=result.refund.refund_id, cause=str(error))
         return result
 
     async def pay_back(self, purchase: Purchase, refund: PurchaseRefund) -> bool:

@@ -23,7 +23,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from broker_service.domain.records import EntryKind, GrantKind, PurchaseState, ReservationState
+from broker_service.domain.purchases import SOLD_STATES
+from broker_service.domain.records import EntryKind, GrantKind, ReservationState
 from broker_service.storage import tables
 from broker_service.storage.audit.allocations import allocation_parts
 from broker_service.storage.audit.checks import Check, Rule, check_of, within_span
@@ -43,9 +44,9 @@ from broker_service.storage.audit.sums import (
 # that were taken from it and not given back.
 _RESERVED, _LOST = "reserved_in_reservations", "lost_for_no_reason"
 _GRANTED = "granted_in_entries"
+_TAKEN_BACK = "taken_back_in_entries"
 
 _NO_PURCHASE: ColumnElement[str] = literal_column("''", tables.grants.c.purchase_id.type)
-_SOLD = (PurchaseState.PAID,)
 _ENTRY_KINDS = {
     GrantKind.PAID: EntryKind.PURCHASE,
     GrantKind.TRIAL: EntryKind.TRIAL,
@@ -56,7 +57,7 @@ _ENTRY_KINDS = {
 @functools.cache
 def grant_checks(dialect: str) -> tuple[Check, ...]:
     """Returns the checks of the grants of a span of accounts; they take `pruned_before`, in microseconds."""
-    return _rows_check(), _use_check(dialect), _issue_check()
+    return _rows_check(), _use_check(dialect), _issue_check(), _return_check()
 
 
 def _rows_check() -> Check:
@@ -65,7 +66,7 @@ def _rows_check() -> Check:
         tables.purchases, and_(purchase.shard_id == it.shard_id, purchase.purchase_id == it.purchase_id)
     )
     is_sold = and_(
-        purchase.state.in_([state.value for state in _SOLD]),
+        purchase.state.in_([state.value for state in SOLD_STATES]),
         purchase.account_id == it.account_id,
         purchase.credits == it.credits,
     )
@@ -215,6 +216,41 @@ def _issue_check() -> Check:
         (it.account_id, it.purchase_id, it.kind, *(it[half] for half in half_names(_GRANTED))),
         (Rule("GRANT_IS_ENTERED", is_not_zero(lined_up, _GRANTED), "grants put on the account what its entries say"),),
         lambda row: f"{row.kind} {row.purchase_id} ({_GRANTED} {amount_of(row, _GRANTED):+})",
+    )
+
+
+def _return_check() -> Check:
+    """Lines up what purchases have refunded with the entries that took it off their accounts.
+
+    Purchases are found by their grants: those are here with their account, and a paid one without a grant is named.
+    """
+    grant, purchase, entry = tables.grants.c, tables.purchases.c, tables.entries.c
+    with_purchase = tables.grants.join(
+        tables.purchases, and_(purchase.shard_id == grant.shard_id, purchase.purchase_id == grant.purchase_id)
+    )
+    refunded = (
+        select(
+            grant.account_id,
+            grant.purchase_id,
+            *halves_of_all([_TAKEN_BACK], {_TAKEN_BACK: ([purchase.refunded_credits], ())}),
+        )
+        .select_from(with_purchase)
+        .where(within_span(tables.grants))
+    )
+    entered = select(
+        entry.account_id,
+        func.coalesce(entry.purchase_id, _NO_PURCHASE),
+        *halves_of_all([_TAKEN_BACK], {_TAKEN_BACK: ([entry.credits], ())}),
+    ).where(within_span(tables.entries), entry.kind == EntryKind.PURCHASE_REFUND.value)
+    sides = union_all(refunded, entered).subquery("sides")
+    keys = (sides.c.account_id, sides.c.purchase_id)
+    lined_up = select(*keys, *sums_of_halves(sides, [_TAKEN_BACK])).group_by(*keys).subquery("lined_up")
+    it = lined_up.c
+    return check_of(
+        lined_up,
+        (it.account_id, it.purchase_id, *(it[half] for half in half_names(_TAKEN_BACK))),
+        (Rule("REFUND_IS_ENTERED", is_not_zero(lined_up, _TAKEN_BACK), "entries took off what it has refunded"),),
+        lambda row: f"purchase {row.purchase_id} ({_TAKEN_BACK} {amount_of(row, _TAKEN_BACK):+})",
     )
 
 

@@ -41,7 +41,7 @@ async def test_the_validity_counts_from_the_payment(world: World) -> None:
     account = await world.new_account(trial_credits=0)
     pack = await world.new_pack(account.service, validity=timedelta(days=1))
     purchase = await world.purchase(account, pack.pack_id)
-    world.clock.move(timedelta(days=3))
+    world.clock.move(timedelta(hours=23))
     await world.pay(purchase.purchase_id)
     world.clock.move(timedelta(days=1, microseconds=-1))
     assert await world.balance(account) == (100, 0, 100)

@@ -15,6 +15,7 @@ from tests.contract.broker_world.scene import (
     OPEN_RPCS,
     OPERATOR_RPCS,
     PROVIDER_RPCS,
+    PURCHASE_RPCS,
     Scene,
 )
 from tests.contract.broker_world.world import World, answer_of, new_id
@@ -34,7 +35,7 @@ def assert_denied(refusal: Refusal) -> None:
     assert refusal.metadata["required"]
 
 
-@pytest.mark.parametrize("rpc", [*KEYED_RPCS, *ANY_KEY_RPCS])
+@pytest.mark.parametrize("rpc", [*KEYED_RPCS, *ANY_KEY_RPCS, *PURCHASE_RPCS])
 async def test_a_call_that_needs_a_key_is_refused_without_one(scene: Scene, rpc: str) -> None:
     refusal = await scene.refused(rpc, scene.request(rpc), key="")
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_MISSING")
@@ -148,6 +149,31 @@ async def test_a_customer_cannot_rotate_the_token_of_another_s_account(scene: Sc
 async def test_an_operator_does_not_buy_for_customers(scene: Scene) -> None:
     request = by_account_id(scene, "CreatePurchase")
     assert_denied(await scene.refused("CreatePurchase", request, scene.world.running.operator_key))
+
+
+@pytest.mark.parametrize("rpc", PURCHASE_RPCS)
+async def test_a_provider_neither_reads_nor_refunds_purchases(scene: Scene, rpc: str) -> None:
+    assert_denied(await scene.refused(rpc, scene.request(rpc), scene.world.provider.key))
+
+
+@pytest.mark.parametrize("key", ["customer", "operator"])
+async def test_a_purchase_is_shown_to_its_customer_and_to_the_operator(scene: Scene, key: str) -> None:
+    keys = {"customer": scene.account.customer.key, "operator": scene.world.running.operator_key}
+    request = scene.request("GetPurchase")
+    shown = await scene.world.call(scene.world.stubs.purchases.GetPurchase, request, keys[key])
+    assert shown.purchase.purchase_id == scene.purchase_id
+
+
+async def test_an_account_token_shows_the_account_s_purchases_and_no_others(scene: Scene) -> None:
+    world = scene.world
+    request = purchase_pb2.GetPurchaseRequest(purchase_id=scene.purchase_id, account_token=scene.account.token)
+    shown = await world.call(world.stubs.purchases.GetPurchase, request)
+    assert shown.purchase.purchase_id == scene.purchase_id
+    request.account_token = (await world.new_account()).token
+    refusal = await scene.refused("GetPurchase", request, key="")
+    assert (refusal.reason, refusal.resource) == ("PURCHASE_NOT_FOUND", ("purchase", scene.purchase_id))
+    request.account_token = "unknown"
+    assert (await scene.refused("GetPurchase", request, key="")).reason == "ACCOUNT_NOT_FOUND"
 
 
 @pytest.mark.parametrize("rpc", OPEN_RPCS)

@@ -54,9 +54,15 @@ async def test_an_unknown_pack_is_not_found(scene: Scene, rpc: str, name: str) -
         lambda it: f"pur_{'😀' * 24}_x",
     ],
 )
-async def test_an_unknown_purchase_is_not_found(scene: Scene, change: Callable[[str], str]) -> None:
-    purchase_id = change(scene.purchase_id)
-    await assert_not_found(scene, "CompleteSandboxPayment", "purchase", "purchase_id", purchase_id)
+@pytest.mark.parametrize("rpc", ["CompleteSandboxPayment", "GetPurchase", "RefundPurchase"])
+async def test_an_unknown_purchase_is_not_found(scene: Scene, rpc: str, change: Callable[[str], str]) -> None:
+    await assert_not_found(scene, rpc, "purchase", "purchase_id", change(scene.purchase_id))
+
+
+@pytest.mark.parametrize("rpc", ["GetPurchase", "RefundPurchase"])
+async def test_another_customer_s_purchase_is_told_from_an_unknown_one_by_nothing(scene: Scene, rpc: str) -> None:
+    stranger = await scene.world.new_customer()
+    await assert_not_found(scene, rpc, "purchase", "purchase_id", scene.purchase_id, key=stranger.key)
 
 
 @pytest.mark.parametrize("rpc", RESERVATION_RPCS)

@@ -29,6 +29,7 @@ WITH_REQUEST_ID = [
     "CreatePurchase",
     "CompleteSandboxPayment",
     "CreateWebhook",
+    "RefundPurchase",
 ]
 WITH_ACCOUNT_TOKEN = [
     "Reserve",
@@ -38,8 +39,19 @@ WITH_ACCOUNT_TOKEN = [
     "GetBalance",
     "ListEntries",
     "CreatePurchase",
+    "ListPurchases",
 ]
-WITH_PAGES = ["ListReservations", "ListEntries", "ListServices", "ListPacks", "ListKeys", "ListEvents", "ListWebhooks"]
+WITH_PAGES = [
+    "ListReservations",
+    "ListEntries",
+    "ListServices",
+    "ListPacks",
+    "ListKeys",
+    "ListPurchases",
+    "ListPaymentNotices",
+    "ListEvents",
+    "ListWebhooks",
+]
 # Would change what the scene's other tests need, were they to name something that exists.
 UNHEARD = {
     "Capture": "reservation_id",
@@ -48,6 +60,7 @@ UNHEARD = {
     "Refund": "reservation_id",
     "ArchivePack": "pack_id",
     "CompleteSandboxPayment": "purchase_id",
+    "RefundPurchase": "purchase_id",
     "RotateAccountToken": "account_id",
     "RevokeKey": "key_id",
     "SuspendAccount": "account_id",
@@ -129,7 +142,7 @@ async def test_an_account_token_has_1_to_200_characters_and_no_nul(scene: Scene,
     await assert_field_refused(scene, rpc, put(account_token=token), "account_token")
 
 
-@pytest.mark.parametrize("rpc", ["GetBalance", "ListEntries", "CreatePurchase"])
+@pytest.mark.parametrize("rpc", ["GetBalance", "ListEntries", "CreatePurchase", "ListPurchases"])
 async def test_one_way_of_naming_the_account_must_be_given(scene: Scene, rpc: str) -> None:
     await assert_field_refused(scene, rpc, lambda request: request.ClearField("account_token"), "account")
 
@@ -239,6 +252,8 @@ async def test_texts_are_neither_too_long_nor_hold_nul(scene: Scene, rpc: str, f
         ("ArchivePack", "pack_id"),
         ("CreatePurchase", "pack_id"),
         ("CompleteSandboxPayment", "purchase_id"),
+        ("GetPurchase", "purchase_id"),
+        ("RefundPurchase", "purchase_id"),
         *OWNERS_AND_KEYS,
     ],
 )
@@ -260,6 +275,8 @@ async def test_a_name_of_a_service_has_at_most_63_characters(scene: Scene, rpc: 
         ("ArchivePack", "pack_id"),
         ("CreatePurchase", "pack_id"),
         ("CompleteSandboxPayment", "purchase_id"),
+        ("GetPurchase", "purchase_id"),
+        ("RefundPurchase", "purchase_id"),
         *OWNERS_AND_KEYS,
     ],
 )
@@ -328,3 +345,27 @@ async def test_a_reservation_is_named_in_exactly_one_way(
 async def test_every_broken_field_is_named(scene: Scene) -> None:
     spoil = put(request_id="no", account_token="", credits=0, description="\0")
     await assert_field_refused(scene, "Reserve", spoil, "request_id", "account_token", "credits", "description")
+
+
+@pytest.mark.parametrize("outcome", [5, -1, 2**31 - 1])
+async def test_an_outcome_to_list_must_be_one_of_the_contract(scene: Scene, outcome: int) -> None:
+    await assert_field_refused(scene, "ListPaymentNotices", put(outcome=outcome), "outcome")
+
+
+@pytest.mark.parametrize("purchase_id", [LONG, "a\0b"])
+async def test_a_purchase_to_list_notices_of_has_at_most_200_characters_and_no_nul(
+    scene: Scene, purchase_id: str
+) -> None:
+    await assert_field_refused(scene, "ListPaymentNotices", put(purchase_id=purchase_id), "purchase_id")
+
+
+@pytest.mark.parametrize("token", [LONG, "a\0b"])
+async def test_a_token_to_read_a_purchase_with_has_at_most_200_characters_and_no_nul(scene: Scene, token: str) -> None:
+    await assert_field_refused(scene, "GetPurchase", put(account_token=token), "account_token")
+
+
+@pytest.mark.parametrize("reason", ["x" * 501, "a\0b"])
+async def test_the_reason_of_a_purchase_s_refund_has_at_most_500_characters_and_no_nul(
+    scene: Scene, reason: str
+) -> None:
+    await assert_field_refused(scene, "RefundPurchase", put(reason=reason), "reason")

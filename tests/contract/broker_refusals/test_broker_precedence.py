@@ -24,7 +24,8 @@ KEYED_RPCS = tuple(rpc for rpc in (*PROVIDER_RPCS, *CUSTOMER_RPCS, *OPERATOR_RPC
 
 
 def break_a_field_rule(request: object) -> None:
-    for name in ("request_id", "account_token", "reservation_id", "pack_id", "account_id", "key_id", "provider_id"):
+    names = ("request_id", "account_token", "reservation_id", "pack_id", "account_id", "key_id", "provider_id")
+    for name in (*names, "purchase_id"):
         if hasattr(request, name):
             setattr(request, name, "x" * 201)
             return

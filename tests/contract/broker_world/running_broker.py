@@ -19,6 +19,7 @@ from iap.broker.v1 import (
 )
 
 from broker_service.bootstrap import Broker, build_broker, initialize
+from broker_service.payments.gateways import Gateways
 from broker_service.settings import BrokerSettings
 from mesh_runtime.addresses import Address
 from tests.databases import run_sql
@@ -96,13 +97,18 @@ def broker_settings(database_url: str) -> BrokerSettings:
 
 @asynccontextmanager
 async def running_broker(
-    database_url: str, clock: MovableClock | None = None, *, shards: int = 1, **changed_settings: Any
+    database_url: str,
+    clock: MovableClock | None = None,
+    *,
+    shards: int = 1,
+    gateways: Gateways | None = None,
+    **changed_settings: Any,
 ) -> AsyncIterator[RunningBroker]:
     """Makes the database a broker's if it is not, serves it, and closes everything in the end."""
     settings = replace(broker_settings(database_url), **changed_settings)
     clock = clock or MovableClock()
     operator_key = initialize(settings.database, shards=shards, clock=clock) or ""
-    broker = await build_broker(settings, clock=clock)
+    broker = await build_broker(settings, clock=clock, gateways=gateways)
     try:
         address = await broker.node.start()
         # Equal channels of one process would share a connection.

@@ -42,10 +42,13 @@ OPERATOR_RPCS = (
     "ResumeProvider",
     "SetCommission",
     "AuditLedger",
+    "ListPaymentNotices",
 )
-ACCOUNT_RPCS = ("GetBalance", "ListEntries", "WatchBalance", "CreatePurchase")
+# A customer's key or the operator's; GetPurchase takes an account token instead.
+PURCHASE_RPCS = ("GetPurchase", "RefundPurchase")
+ACCOUNT_RPCS = ("GetBalance", "ListEntries", "WatchBalance", "CreatePurchase", "ListPurchases")
 OPEN_RPCS = ("ListServices", "GetService", "ListPacks", "CompleteSandboxPayment")
-BUILT_RPCS = PROVIDER_RPCS + ANY_KEY_RPCS + CUSTOMER_RPCS + OPERATOR_RPCS + ACCOUNT_RPCS + OPEN_RPCS
+BUILT_RPCS = PROVIDER_RPCS + ANY_KEY_RPCS + CUSTOMER_RPCS + OPERATOR_RPCS + PURCHASE_RPCS + ACCOUNT_RPCS + OPEN_RPCS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Scene:
         """Returns the key that an RPC needs; the empty string if it needs none."""
         if rpc in PROVIDER_RPCS + ANY_KEY_RPCS:
             return self.world.provider.key
-        if rpc in CUSTOMER_RPCS:
+        if rpc in CUSTOMER_RPCS + PURCHASE_RPCS:
             return self.account.customer.key
         return self.world.running.operator_key if rpc in OPERATOR_RPCS else ""
 
@@ -144,6 +147,10 @@ _REQUESTS: dict[str, Any] = {
     "CreatePurchase": lambda it: purchase_pb2.CreatePurchaseRequest(
         request_id=new_id(), pack_id=it.pack_id, account_token=it.account.token
     ),
+    "GetPurchase": lambda it: purchase_pb2.GetPurchaseRequest(purchase_id=it.purchase_id),
+    "ListPurchases": lambda it: purchase_pb2.ListPurchasesRequest(account_token=it.account.token),
+    "RefundPurchase": lambda it: purchase_pb2.RefundPurchaseRequest(request_id=new_id(), purchase_id=it.purchase_id),
+    "ListPaymentNotices": lambda it: admin_pb2.ListPaymentNoticesRequest(purchase_id=it.purchase_id),
     "ListServices": lambda _: catalog_pb2.ListServicesRequest(),
     "GetService": lambda it: catalog_pb2.GetServiceRequest(service=it.account.service),
     "ListPacks": lambda it: catalog_pb2.ListPacksRequest(service=it.account.service),

@@ -1,0 +1,65 @@
+"""A payment gateway that does what a test says, as an outside service might."""
+
+from collections.abc import Mapping
+
+from broker_service.domain.records import PaymentNoticeKind, Purchase, PurchaseRefund
+from broker_service.payments.gateway import Checkout, GatewayError, GatewayNotice, PaymentDeclinedError, PaymentMethod
+
+
+class ScriptedGateway:
+    """See PaymentGateway. It knows each checkout and refund by its id, and pays a refund once.
+
+    `down`: nothing is answered. `declines`: checkouts and refunds are refused for good. `silent`: refunds are paid, and
+    told of by a notice, which is for the test to deliver.
+    """
+
+    name = "scripted"
+
+    def __init__(self, *currencies: str) -> None:
+        self._currencies = currencies or ("EUR",)
+        self.down = self.declines = self.silent = False
+        self.checkouts: list[str] = []
+        self.asked: list[str] = []
+        self.paid: dict[str, int] = {}
+
+    def takes(self, currency: str) -> bool:
+        return currency in self._currencies
+
+    async def create_checkout(self, purchase: Purchase) -> Checkout:
+        self.checkouts.append(purchase.purchase_id)
+        self._fail_if_down()
+        if self.declines:
+            raise PaymentDeclinedError("not this pack")
+        return Checkout(f"https://pay.example/{purchase.purchase_id}", f"ref-{purchase.purchase_id}")
+
+    async def refund(self, purchase: Purchase, refund: PurchaseRefund) -> GatewayNotice | None:
+        self.asked.append(refund.refund_id)
+        self._fail_if_down()
+        if not self.declines:
+            self.paid[refund.refund_id] = refund.amount_minor_units
+        return None if self.silent else self.end_of(purchase, refund)
+
+    def end_of(self, purchase: Purchase, refund: PurchaseRefund) -> GatewayNotice:
+        """Returns what the gateway tells of a refund."""
+        return GatewayNotice(
+            gateway_event_id=f"evt-{refund.refund_id}",
+            kind=PaymentNoticeKind.REFUND_FAILED if self.declines else PaymentNoticeKind.REFUND_SUCCEEDED,
+            purchase_id=purchase.purchase_id,
+            refund_id=refund.refund_id,
+            currency=refund.currency,
+            amount_minor_units=refund.amount_minor_units,
+            gateway_reference=f"re-{refund.refund_id}",
+        )
+
+    async def charge(self, purchase: Purchase, method: PaymentMethod) -> GatewayNotice | None:
+        raise GatewayError
+
+    async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:
+        return []
+
+    async def close(self) -> None:
+        pass
+
+    def _fail_if_down(self) -> None:
+        if self.down:
+            raise GatewayError("no answer")
