@@ -113,6 +113,7 @@ async def test_a_receiver_that_is_down_gets_all_when_it_is_back(events_of: World
         port = int(first.url.rpartition(":")[2].partition("/")[0])
         made = await create_webhook(world, account.customer.key, first.url)
     await cross(world, account, times=5)
+    await world.running.broker.events.placing.place()
     await failing(world, account.customer.key, "connection failed")
     assert (await webhooks_of(world, account.customer.key))[0].pending_events == 5
     async with receiving(port=port) as back:
