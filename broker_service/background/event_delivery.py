@@ -29,7 +29,7 @@ from mesh_runtime.logs import get_logger
 logger = get_logger(__name__)
 
 # Longer than a try can take.
-LEASE: Final = timedelta(seconds=60)
+LEASE: Final = timedelta(seconds=30)
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _WARNING_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 5.0
@@ -125,8 +125,7 @@ class EventDelivery:
         """Writes down what has been tried, and claims and sends what is due. Raises StorageError."""
         now, outcomes = self._clock(), list(self._outcomes)
         free = 0 if self._stopping else self._limits.in_all - len(self._sending)
-        may_claim = free > 0 and await self._database.read(partial(has_due, now=now))
-        if not (outcomes or may_claim):
+        if not outcomes and (free <= 0 or not await self._database.read(partial(has_due, now=now))):
             return
         busy = Counter(claim.webhook_id for claim in self._sending.values())
 

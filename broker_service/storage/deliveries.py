@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -112,12 +113,12 @@ def claim_due(
     claims: list[Claim] = []
     while len(claims) < limit:
         full = [webhook_id for webhook_id, count in taken.items() if count >= limit_each]
-        found: Sequence[Any] = connection.execute(_DUE, {"now": now, "full": full}).all()
-        chosen: list[Any] = []
+        found = connection.execute(_DUE, {"now": now, "full": full}).all()
+        chosen: dict[str, list[int]] = {}
         for row in found:
-            if len(claims) + len(chosen) < limit and taken.get(row.webhook_id, 0) < limit_each:
+            if sum(taken.values()) - sum(busy.values()) < limit and taken.get(row.webhook_id, 0) < limit_each:
                 taken[row.webhook_id] = taken.get(row.webhook_id, 0) + 1
-                chosen.append(row)
+                chosen.setdefault(row.webhook_id, []).append(row.position)
         claims += _claim(connection, chosen, now + lease)
         if len(found) < _LOOKED_AT or not chosen:
             break
@@ -164,10 +165,19 @@ def remove_given_up(connection: Connection, before: datetime) -> int:
     return connection.execute(gone).rowcount
 
 
-def _claim(connection: Connection, rows: Sequence[Any], lease_end: datetime) -> list[Claim]:
+def _claim(connection: Connection, chosen: Mapping[str, list[int]], lease_end: datetime) -> list[Claim]:
+    """Claims deliveries by the places of each webhook."""
+    if not chosen:
+        return []
+    deliveries = tables.deliveries
+    named_by_webhook = (
+        and_(deliveries.c.webhook_id == webhook_id, deliveries.c.position.in_(positions))
+        for webhook_id, positions in chosen.items()
+    )
+    rows: Sequence[Any] = connection.execute(_WHOLE.where(or_(*named_by_webhook)).order_by(deliveries.c.position)).all()
     ended = {row.webhook_id for row in rows if not row.url}
     if ended:
-        connection.execute(delete(tables.deliveries).where(tables.deliveries.c.webhook_id.in_(ended)))
+        connection.execute(delete(deliveries).where(deliveries.c.webhook_id.in_(ended)))
     claims = [
         Claim(
             row.webhook_id,
@@ -182,8 +192,8 @@ def _claim(connection: Connection, rows: Sequence[Any], lease_end: datetime) -> 
         if row.url
     ]
     if claims:
-        named = [{"webhook": it.webhook_id, "place": it.position, "lease_end": lease_end} for it in claims]
-        connection.execute(_LEASE, named)
+        leases = [{"webhook": it.webhook_id, "place": it.position, "lease_end": lease_end} for it in claims]
+        connection.execute(_LEASE, leases)
     return claims
 
 
@@ -222,6 +232,12 @@ _IS_PENDING: Final = tables.deliveries.c.state == _literal(_PENDING)
 _IS_DUE: Final = and_(_IS_PENDING, tables.deliveries.c.next_attempt_time <= bindparam("now"))
 _ANY_DUE: Final = select(exists().where(_IS_DUE))
 _DUE: Final = (
+    select(tables.deliveries.c.webhook_id, tables.deliveries.c.position)
+    .where(_IS_DUE, tables.deliveries.c.webhook_id.not_in(bindparam("full", expanding=True)))
+    .order_by(tables.deliveries.c.next_attempt_time, tables.deliveries.c.webhook_id)
+    .limit(_LOOKED_AT)
+)
+_WHOLE: Final = (
     select(
         *(tables.events.c[name] for name in EVENTS.fields),
         tables.deliveries.c.webhook_id,
@@ -233,9 +249,6 @@ _DUE: Final = (
     )
     .join_from(tables.deliveries, tables.webhooks, tables.webhooks.c.webhook_id == tables.deliveries.c.webhook_id)
     .join(tables.events, tables.events.c.event_id == tables.deliveries.c.event_id)
-    .where(_IS_DUE, tables.deliveries.c.webhook_id.not_in(bindparam("full", expanding=True)))
-    .order_by(tables.deliveries.c.next_attempt_time, tables.deliveries.c.webhook_id)
-    .limit(_LOOKED_AT)
 )
 _LEASE: Final = (
     update(tables.deliveries)

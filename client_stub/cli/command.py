@@ -9,9 +9,11 @@ from client_stub.cli import (
     account_commands,
     admin_commands,
     catalog_commands,
+    event_commands,
     provider_commands,
     purchase_commands,
     service_commands,
+    webhook_commands,
 )
 from client_stub.cli.failures import INTERRUPTED, REFUSED, WRONG_SETTINGS, print_error
 from client_stub.cli.settings import shared_options
@@ -48,6 +50,8 @@ for _command in (
     service_commands.serve,
     provider_commands.provider,
     admin_commands.admin,
+    event_commands.events,
+    webhook_commands.webhook,
 ):
     iap.add_command(_command)
 

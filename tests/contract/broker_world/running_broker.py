@@ -72,6 +72,7 @@ class RunningBroker:
     clock: MovableClock
     database_url: str
     operator_key: str
+    address: Address
 
     @property
     def http_url(self) -> str:
@@ -120,7 +121,7 @@ async def running_broker(
         # Equal channels of one process would share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(str(address), options=options) as channel:
-            yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key)
+            yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key, address)
     finally:
         broker.node.hurry()
         await broker.begin_stop()
