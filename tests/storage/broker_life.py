@@ -5,12 +5,21 @@ from datetime import timedelta
 from google.type.money_pb2 import Money
 from iap.broker.v1.settlement_pb2 import CreatePayoutRequest
 
+from broker_service.domain.records import PaymentNoticeKind
+from tests.contract.broker_purchases.till import refund_id_of, refund_purchase, tell, unanswered_refunds
 from tests.contract.broker_world.money import mark
-from tests.contract.broker_world.operations import charged, extend, grant_credits, refund, rotate_token
+from tests.contract.broker_world.operations import (
+    charged,
+    extend,
+    grant_credits,
+    refund,
+    resume_account,
+    rotate_token,
+)
 from tests.contract.broker_world.world import Account, World, call, new_id
 
 
-async def live_through_everything(world: World) -> Account:
+async def live_through_everything(world: World, *, gets_money_back: bool = True) -> Account:
     """Does to a new account whatever can be done to one, with more than one grant; returns it.
 
     In the end it has captured 7 + 4 + 6 + 1 credits.
@@ -38,11 +47,37 @@ async def live_through_everything(world: World) -> Account:
     await refund(world, outlives_its_grant)
     await world.reserved(account, 5)
     await rotate_token(world, account, overlap=timedelta(days=7))
-    await be_paid(world)
+    await _be_paid(world)
+    if gets_money_back:
+        await _give_money_back(world, account)
     return account
 
 
-async def be_paid(world: World) -> None:
+async def _give_money_back(world: World, account: Account) -> None:
+    """Refunds purchases whole and in part, leaves refunds owed and refused, lets some be charged back.
+
+    It uses no credits.
+    """
+    pack = await world.new_pack(account.service, pack_credits=7, price=Money(currency_code="EUR", nanos=990_000_000))
+    await refund_purchase(world, account, (await world.buy(account, pack.pack_id)).purchase_id)
+    # The newest of those without an expiry is used last, so its credits are those that are left.
+    world.clock.move(timedelta(seconds=1))
+    part = await world.buy(account, pack.pack_id)
+    reservation_id = await world.reserved(account, (await world.balance(account))[2] - 3)
+    await refund_purchase(world, account, part.purchase_id)
+    await world.release(reservation_id)
+    owed, refused, overtaken, lost = [(await world.buy(account, pack.pack_id)).purchase_id for _ in range(4)]
+    with unanswered_refunds(world):
+        for purchase_id in (owed, refused, overtaken):
+            await refund_purchase(world, account, purchase_id)
+    refund_id = refund_id_of(world, refused)
+    await tell(world, PaymentNoticeKind.REFUND_FAILED, refused, refund_id=refund_id)
+    for purchase_id in (overtaken, lost):
+        await tell(world, PaymentNoticeKind.CHARGED_BACK, purchase_id)
+    await resume_account(world, account)
+
+
+async def _be_paid(world: World) -> None:
     """Pays the provider what it is owed: once in vain, then for good; the next payout is left under way."""
     operator, provider_id = world.running.operator_key, world.provider.id
     for currency, outcomes in (("EUR", (False, True)), ("JPY", (None,))):

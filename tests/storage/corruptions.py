@@ -181,6 +181,11 @@ OPERATIONS = {
     "UPDATE operations SET shard_id = 1 - shard_id": {"ACCOUNT_EXISTS"},
 }
 
+# So many that one page of the audit names each of them.
+_FIRST_MOVEMENTS = (
+    "journal_entry_id IN (SELECT journal_entry_id FROM journal_entries ORDER BY journal_entry_id LIMIT 20)"
+)
+
 MONEY = {
     "UPDATE purchases SET state = 'FAILED' WHERE state = 'PAID'": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED"},
     "UPDATE purchases SET state = 'PAID' WHERE state = 'FAILED'": {"PURCHASE_IS_GRANTED", "PAID_AT_A_TIME"},
@@ -190,13 +195,16 @@ MONEY = {
     "UPDATE purchases SET commission_minor_units = price_minor_units + 1": {"COMMISSION_IN_RANGE", "SALE_IS_BOOKED"},
     "UPDATE purchases SET commission_minor_units = 0": {"SALE_IS_BOOKED"},
     "UPDATE purchases SET account_id = 'acc_none'": {"ACCOUNT_EXISTS", "ID_NAMES_ACCOUNT", "PURCHASE_IS_GRANTED"},
-    "DELETE FROM purchases": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED"},
-    "UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
-    "UPDATE journal_postings SET currency = 'USD' WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
-    f"UPDATE journal_postings SET amount_minor_units = {MOST}": {"JOURNAL_SUMS_TO_ZERO"},
-    "DELETE FROM journal_postings WHERE line = 3": {"JOURNAL_SUMS_TO_ZERO"},
+    "DELETE FROM purchases": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED", "REFUND_OF_A_SALE"},
+    "UPDATE purchases SET origin = 'NONSENSE'": {"STATE_KNOWN"},
+    f"UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1 AND {_FIRST_MOVEMENTS}": {
+        "JOURNAL_SUMS_TO_ZERO"
+    },
+    f"UPDATE journal_postings SET currency = 'USD' WHERE line = 1 AND {_FIRST_MOVEMENTS}": {"JOURNAL_SUMS_TO_ZERO"},
+    f"UPDATE journal_postings SET amount_minor_units = {MOST} WHERE {_FIRST_MOVEMENTS}": {"JOURNAL_SUMS_TO_ZERO"},
+    f"DELETE FROM journal_postings WHERE line = 2 AND {_FIRST_MOVEMENTS}": {"JOURNAL_SUMS_TO_ZERO"},
     "DELETE FROM journal_postings": {"SALE_IS_BOOKED"},
-    "DELETE FROM journal_entries": {"JOURNAL_ENTRY_EXISTS"},
+    f"DELETE FROM journal_entries WHERE {_FIRST_MOVEMENTS}": {"JOURNAL_ENTRY_EXISTS"},
     "UPDATE journal_entries SET kind = 'NONSENSE'": {"JOURNAL_KIND"},
     "UPDATE journal_entries SET purchase_id = 'pur_none'": {"SALE_IS_BOOKED"},
     "UPDATE journal_postings SET amount_minor_units = amount_minor_units * 2": {"SALE_IS_BOOKED"},
@@ -247,4 +255,67 @@ PAYOUTS = {
     "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'payout_paid:%'": {"PAYOUT_IS_BOOKED"},
 }
 
-CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY | PAYOUTS
+REFUNDS = {
+    "UPDATE purchases SET state = 'PAID' WHERE state = 'REFUNDED'": {"REFUNDED_BY_STATE"},
+    "UPDATE purchases SET state = 'REFUNDED' WHERE state = 'PARTIALLY_REFUNDED'": {"REFUNDED_BY_STATE"},
+    "UPDATE purchases SET state = 'PARTIALLY_REFUNDED' WHERE state = 'REFUNDED'": {"REFUNDED_BY_STATE"},
+    "UPDATE purchases SET state = 'CHARGED_BACK' WHERE state = 'REFUNDED'": {"CHARGED_BACK_ONCE"},
+    "UPDATE purchases SET state = 'REFUNDED' WHERE state = 'CHARGED_BACK'": {"CHARGED_BACK_ONCE"},
+    "UPDATE purchases SET state = 'FAILED', pay_time = NULL WHERE state = 'CHARGED_BACK'": {
+        "REFUNDED_BY_STATE",
+        "REFUND_OF_A_SALE",
+        "SALE_IS_BOOKED",
+    },
+    "UPDATE purchases SET refunded_credits = refunded_credits + 1 WHERE state = 'PARTIALLY_REFUNDED'": {
+        "REFUNDS_ADD_UP",
+        "REFUND_IS_ENTERED",
+    },
+    "UPDATE purchases SET refunded_credits = 0 WHERE state = 'CHARGED_BACK'": {"REFUNDS_ADD_UP", "REFUND_IS_ENTERED"},
+    "UPDATE purchases SET refunded_minor_units = refunded_minor_units + 1 WHERE state = 'PARTIALLY_REFUNDED'": {
+        "REFUNDS_ADD_UP"
+    },
+    "UPDATE purchases SET refunded_minor_units = 0 WHERE state = 'REFUNDED'": {"REFUNDED_BY_STATE", "REFUNDS_ADD_UP"},
+    "UPDATE purchases SET refunded_commission_minor_units = 1 WHERE state = 'PARTIALLY_REFUNDED'": {"REFUNDS_ADD_UP"},
+    "UPDATE purchases SET refunded_commission_minor_units = commission_minor_units WHERE state = 'PAID'": {
+        "REFUNDED_BY_STATE"
+    },
+    "UPDATE entries SET purchase_id = 'pur_none' WHERE kind = 'PURCHASE_REFUND'": {"REFUND_IS_ENTERED"},
+    "UPDATE entries SET purchase_id = NULL WHERE kind = 'PURCHASE_REFUND'": {"ENTRY_NAMES_ITS_CAUSE"},
+    "UPDATE purchase_refunds SET amount_minor_units = amount_minor_units + 1": {
+        "REFUNDS_ADD_UP",
+        "REFUND_IS_BOOKED",
+        "CHARGEBACK_IS_BOOKED",
+    },
+    "UPDATE purchase_refunds SET commission_minor_units = commission_minor_units - 1 WHERE kind = 'REFUND'": {
+        "REFUNDS_ADD_UP",
+        "REFUND_IS_BOOKED",
+    },
+    "UPDATE purchase_refunds SET credits = credits + 1 WHERE kind = 'CHARGEBACK'": {"REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET credits = 0 WHERE kind = 'REFUND'": {"REFUND_IN_RANGE", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET amount_minor_units = -1": {"REFUND_IN_RANGE"},
+    "UPDATE purchase_refunds SET state = 'PAID', resolve_time = create_time WHERE state = 'REQUESTED'": {
+        "REFUND_IS_BOOKED"
+    },
+    "UPDATE purchase_refunds SET state = 'FAILED' WHERE state = 'PAID' AND kind = 'REFUND'": {"REFUND_IS_BOOKED"},
+    "UPDATE purchase_refunds SET state = 'FAILED' WHERE state = 'REQUESTED'": {"REFUND_RESOLVED"},
+    "UPDATE purchase_refunds SET resolve_time = NULL WHERE state <> 'REQUESTED'": {"REFUND_RESOLVED"},
+    "UPDATE purchase_refunds SET state = 'FAILED' WHERE kind = 'CHARGEBACK'": {"REFUND_RESOLVED"},
+    "UPDATE purchase_refunds SET state = 'NONSENSE'": {"STATE_KNOWN", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET kind = 'NONSENSE'": {"STATE_KNOWN", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET kind = 'REFUND' WHERE kind = 'CHARGEBACK'": {
+        "CHARGED_BACK_ONCE",
+        "CHARGEBACK_IS_BOOKED",
+    },
+    "UPDATE purchase_refunds SET purchase_id = 'pur_none'": {"REFUND_OF_A_SALE", "REFUNDS_ADD_UP"},
+    "UPDATE purchase_refunds SET account_id = 'acc_none'": {"ID_NAMES_ACCOUNT", "REFUND_OF_A_SALE"},
+    "UPDATE purchase_refunds SET currency = 'USD'": {"REFUND_IS_BOOKED", "CHARGEBACK_IS_BOOKED"},
+    "DELETE FROM purchase_refunds": {"REFUNDS_ADD_UP", "REFUND_IS_BOOKED", "CHARGED_BACK_ONCE"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund:%'": {"REFUND_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund_paid:%'": {"REFUND_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'chargeback:%'": {"CHARGEBACK_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'REFUND' WHERE kind = 'REFUND_PAID'": {"REFUND_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'SALE' WHERE kind = 'CHARGEBACK'": {"SALE_IS_BOOKED"},
+    "UPDATE journal_entries SET purchase_id = NULL WHERE kind <> 'SALE'": {"REFUND_IS_BOOKED", "CHARGEBACK_IS_BOOKED"},
+}
+
+CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY | REFUNDS | PAYOUTS

@@ -251,7 +251,15 @@ async def test_a_shard_s_lane_sees_its_own_shard_alone(database: Database) -> No
     first, second = database.lane(0), database.lane(1)
     tables_of_shards = {table.name for table in tables.metadata.sorted_tables if "shard_id" in table.c}
     assert tables_of_shards == {"accounts", "grants", "reservations", "entries", "operations", "purchases"}
-    unsharded = ("journal_entries", "trial_claims", "account_tokens", "purchase_refunds", "payment_notices", "events")
+    unsharded = (
+        "journal_entries",
+        "trial_claims",
+        "account_tokens",
+        "purchase_refunds",
+        "payment_notices",
+        "payment_methods",
+        "events",
+    )
     written = replace(page(number=7), **dict.fromkeys(unsharded, ()))
     await write(first, written)
     assert (await load(second, all_of(written)))["acc"] == book_of(Changes())

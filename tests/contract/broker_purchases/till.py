@@ -1,13 +1,16 @@
 """Short ways to ask about purchases, to tell of payments as a gateway does, and to read the money accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from google.type.money_pb2 import Money
 from iap.broker.v1 import admin_pb2, purchase_pb2
 
 from broker_service.domain.records import PaymentNoticeKind, PaymentNoticeOutcome
 from broker_service.payments.gateway import GatewayNotice
+from broker_service.payments.sandbox import SandboxBehavior, SandboxGateway
 from tests.contract.broker_world.world import Account, World, call, new_id
 
 Told = tuple[str, str, str, int]
@@ -95,3 +98,20 @@ def refund_rows(world: World, purchase_id: str) -> Sequence[tuple[Any, ...]]:
         " WHERE purchase_id = ? ORDER BY create_time, kind",
         purchase_id,
     )
+
+
+def refund_id_of(world: World, purchase_id: str) -> str:
+    """Returns the id of a purchase's one refund."""
+    ((refund_id,),) = world.running.sql("SELECT refund_id FROM purchase_refunds WHERE purchase_id = ?", purchase_id)
+    return str(refund_id)
+
+
+@contextmanager
+def unanswered_refunds(world: World) -> Iterator[None]:
+    """Lets the sandbox promise a notice of each refund, and deliver none."""
+    sandbox = world.running.broker.gateways.by_name("sandbox")
+    assert isinstance(sandbox, SandboxGateway)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "_behavior", SandboxBehavior.DELAY)
+        patch.setattr(sandbox, "_delay_seconds", 3_600.0)
+        yield
