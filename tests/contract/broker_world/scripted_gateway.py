@@ -10,14 +10,15 @@ class ScriptedGateway:
     """See PaymentGateway. It knows each checkout and refund by its id, and pays a refund once.
 
     `down`: nothing is answered. `declines`: checkouts, refunds and charges are refused for good. `silent`: refunds and
-    charges are paid, and told of by a notice, which is for the test to deliver.
+    charges are paid, and told of by a notice, which is for the test to deliver. `loses_answers`: refunds are paid, and
+    nobody hears of it.
     """
 
     name = "scripted"
 
     def __init__(self, *currencies: str) -> None:
         self._currencies = currencies or ("EUR",)
-        self.down = self.declines = self.silent = False
+        self.down = self.declines = self.silent = self.loses_answers = False
         self.checkouts: list[str] = []
         self.asked: list[str] = []
         self.paid: dict[str, int] = {}
@@ -38,6 +39,8 @@ class ScriptedGateway:
         self._fail_if_down()
         if not self.declines:
             self.paid[refund.refund_id] = refund.amount_minor_units
+        if self.loses_answers:
+            raise GatewayError("the connection broke")
         return None if self.silent else self.end_of(purchase, refund)
 
     def end_of(self, purchase: Purchase, refund: PurchaseRefund) -> GatewayNotice:
