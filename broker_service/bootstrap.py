@@ -4,49 +4,38 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
-from iap.broker.v1 import (
-    account_pb2,
-    account_pb2_grpc,
-    admin_pb2,
-    admin_pb2_grpc,
-    broker_pb2,
-    broker_pb2_grpc,
-    catalog_pb2,
-    catalog_pb2_grpc,
-    purchase_pb2,
-    purchase_pb2_grpc,
-    settlement_pb2,
-    settlement_pb2_grpc,
-)
-
+from broker_service.background.events import EventParts, event_parts
 from broker_service.background.expiry_sweeper import ExpirySweeper
 from broker_service.background.refund_runner import RefundRunner
+from broker_service.background.rounds import Rounds
 from broker_service.domain.decide import Verdict
 from broker_service.domain.directory import Role
 from broker_service.domain.purchase_commands import SANDBOX
 from broker_service.engine.auditing import Auditor
+from broker_service.engine.auto_top_ups import AutoTopUps
 from broker_service.engine.balance_watch import BalanceWatch
 from broker_service.engine.clock import Clock, system_clock
 from broker_service.engine.committer import Committer, CommitterLimits
 from broker_service.engine.directory import Directory, new_key
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.payment_desk import PaymentDesk
+from broker_service.engine.settlement import Settlement
+from broker_service.engine.webhook_addresses import WebhookAddresses
+from broker_service.engine.webhooks import Webhooks
+from broker_service.gateway_choice import make_gateways
+from broker_service.http_address import open_http, public_url_of
 from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
+from broker_service.services import SERVICES, Parts, add_services, request_types
 from broker_service.settings import BrokerSettings
 from broker_service.storage.database import Database, create_database, open_database
 from broker_service.storage.errors import StorageError
 from broker_service.storage.schema import create_schema, shards_of
-from broker_service.transport.accounts import AccountServicer
-from broker_service.transport.admin import AdminServicer
-from broker_service.transport.broker import BrokerServicer
-from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
-from broker_service.transport.purchases import PurchaseServicer
-from mesh_runtime.addresses import Address
+from broker_service.transport.http.app import build_app
+from broker_service.transport.http.server import HttpServer
+from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
 from mesh_runtime.logs import get_logger
@@ -58,18 +47,6 @@ from mesh_runtime.tls import ServerTls
 from mesh_runtime.worker import Worker
 
 logger = get_logger(__name__)
-
-_SERVICES = [
-    module.DESCRIPTOR.services_by_name[name]
-    for module, name in (
-        (broker_pb2, "BrokerService"),
-        (account_pb2, "AccountService"),
-        (catalog_pb2, "CatalogService"),
-        (purchase_pb2, "PurchaseService"),
-        (settlement_pb2, "SettlementService"),
-        (admin_pb2, "AdminService"),
-    )
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +61,33 @@ class Broker:
     desk: PaymentDesk
     gateways: Gateways
     refund_runner: RefundRunner
+    top_ups: AutoTopUps
+    top_up_rounds: Rounds
+    events: EventParts
+    http: HttpServer | None
+
+    async def start_http(self) -> Address | None:
+        """Begins to serve HTTP, if that is asked for, and returns where. Raises StartupError."""
+        if self.http is None:
+            return None
+        await self.http.start()
+        return self.http.address
+
+    async def begin_stop(self) -> None:
+        """Takes no new requests over HTTP; call it before the node stops, so that both finish at the same time."""
+        if self.http is not None:
+            self.http.begin_stop()
 
     async def close(self) -> None:
         """Commits what still waits and closes the database; call it when the node has stopped."""
+        if self.http is not None:
+            await self.http.wait_stopped()
         await self.sweeper.stop()
+        await self.top_up_rounds.stop()
         await self.refund_runner.stop()
         await self.gateways.close()
         await self.committer.drain()
+        await self.events.close()
         await self.watch.close()
         await self.database.close()
 
@@ -116,17 +113,26 @@ async def build_broker(
     Raises StartupError.
     """
     options = _node_options(settings)
-    database, shards = await _open(settings.database)
-    node = Node(options, domain=DOMAIN, service_names=[service.full_name for service in _SERVICES])
+    listener = open_http(settings, options)
+    try:
+        public_url = public_url_of(settings, listener)
+        gateways = gateways or make_gateways(settings, public_url=public_url)
+        database, shards = await _open(settings.database)
+    except StartupError:
+        if listener is not None:
+            listener.close()
+        raise
+    node = Node(options, domain=DOMAIN, service_names=[service.full_name for service in SERVICES])
     tasks = PendingTasks()
 
     def stop_serving() -> None:
         """A broken invariant turns the whole node NOT_SERVING, so that balancers go elsewhere."""
         tasks.run_shielded(node.announce_end())
 
-    def wake_watchers(verdict: Verdict) -> None:
+    def tell(verdict: Verdict) -> None:
         """The committer comes first, since those who watch read through it."""
         watch.committed(verdict)
+        events.placing.committed(verdict)
 
     committer = Committer(
         database,
@@ -134,14 +140,13 @@ async def build_broker(
         shards=shards,
         limits=CommitterLimits(settings.queue_commands, settings.batch_commands),
         on_halt=stop_serving,
-        on_commit=wake_watchers,
+        on_commit=tell,
     )
     directory = Directory(database, clock, shards=shards)
     reader = LedgerReader(database, committer, shards=shards)
     watch = BalanceWatch(
         database, committer, reader, shards=shards, closing=node.closing, poll_seconds=settings.watch_seconds
     )
-    gateways = gateways or make_gateways(settings)
     desk = PaymentDesk(
         database,
         clock,
@@ -153,36 +158,46 @@ async def build_broker(
         checkout_lifetime=timedelta(hours=settings.checkout_hours),
     )
     _let_tell(gateways, desk)
+    top_ups = AutoTopUps(database, committer, directory, desk, gateways, shards=shards)
+    top_up_rounds = Rounds("top-ups", top_ups.buy_due, interval_seconds=settings.top_up_seconds)
     refund_runner = RefundRunner(database, clock, desk, interval_seconds=settings.refund_seconds)
     sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)
-    gate = Gate(directory, FieldRules(_request_types()), purchase_url=settings.purchase_url)
-    server = node.server
-    broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
-    account_pb2_grpc.add_AccountServiceServicer_to_server(
-        AccountServicer(gate, directory, committer, reader, watch), server
+    addresses = WebhookAddresses(
+        allow_loopback=is_loopback(settings.listen.host), allow_private=settings.allow_private_webhooks
     )
-    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(gate, directory), server)
-    purchase_pb2_grpc.add_PurchaseServiceServicer_to_server(PurchaseServicer(gate, directory, desk, reader), server)
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(gate, directory, committer, desk, Auditor(database)), server
+    webhooks = Webhooks(database, committer, addresses, clock)
+    events = event_parts(database, addresses, clock, closing=node.closing, poll_seconds=settings.event_seconds)
+    gate = Gate(directory, FieldRules(request_types()), purchase_url=settings.purchase_url)
+    add_services(
+        node.servicers,
+        gate,
+        Parts(
+            database=database,
+            committer=committer,
+            directory=directory,
+            reader=reader,
+            watch=watch,
+            desk=desk,
+            top_ups=top_ups,
+            settlement=Settlement(database, clock, payout_minimums=settings.payout_minimums),
+            webhooks=webhooks,
+            event_watch=events.watch,
+            auditor=Auditor(database),
+        ),
     )
-    # None of its RPCs is built yet; the generated base class answers UNIMPLEMENTED.
-    settlement_pb2_grpc.add_SettlementServiceServicer_to_server(settlement_pb2_grpc.SettlementServiceServicer(), server)
     watch.start()
+    events.start()
     if settings.sweep_seconds > 0:
         sweeper.start()
     if settings.refund_seconds > 0:
         refund_runner.start()
-    return Broker(node, committer, database, watch, sweeper, desk, gateways, refund_runner)
-
-
-def make_gateways(settings: BrokerSettings) -> Gateways:
-    """Returns the payment gateways that the settings ask for; where several take a currency, the first does.
-
-    Raises StartupError.
-    """
-    return Gateways(
-        SandboxGateway(behavior=settings.sandbox_behavior, delay_seconds=settings.sandbox_delay_seconds),
+    top_up_rounds.start()
+    http = None
+    if listener is not None:
+        app = build_app(desk, gateways, public_url=public_url, clock=clock, is_serving=lambda: node.health.serving)
+        http = HttpServer(listener, app, hurried=node.hurried)
+    return Broker(
+        node, committer, database, watch, sweeper, desk, gateways, refund_runner, top_ups, top_up_rounds, events, http
     )
 
 
@@ -209,16 +224,24 @@ async def _open(database_url: str) -> tuple[Database, int]:
 async def serve(settings: BrokerSettings, *, worker: Worker | None = None) -> None:
     """Serves until a signal comes, or as a worker until its supervisor says so, then drains. Raises StartupError."""
     broker = await build_broker(settings)
-    tell = print_listening if worker is None else worker.report_serving
+    try:
+        http_address = await broker.start_http()
+    except StartupError:
+        await broker.close()
+        raise
 
     def announce(address: Address) -> None:
-        tell(address)
+        if worker is None:
+            print_listening(address, http_address)
+        else:
+            worker.report_serving(address)
         if broker.gateways.by_name(SANDBOX) is not None:
             # Whoever has an account can put credits on it without paying.
             logger.warning("payments.sandbox")
 
     await serve_until_signal(
         broker.node,
+        before_stop=broker.begin_stop,
         after_stop=broker.close,
         announce=announce,
         stop_orders=stop_signals if worker is None else worker.stop_orders,
@@ -240,7 +263,3 @@ def _node_options(settings: BrokerSettings) -> NodeOptions:
         max_connection_age_seconds=settings.max_connection_age_seconds,
         max_concurrent_calls=settings.max_concurrent_calls,
     )
-
-
-def _request_types() -> list[type[Message]]:
-    return [GetMessageClass(method.input_type) for service in _SERVICES for method in service.methods]

@@ -8,6 +8,8 @@ from iap.broker.v1.purchase_pb2 import (
     CreatePurchaseResponse,
     GetPurchaseRequest,
     GetPurchaseResponse,
+    RefundPurchaseRequest,
+    RefundPurchaseResponse,
     SandboxOutcome,
 )
 from iap.broker.v1.purchase_pb2_grpc import PurchaseServiceStub
@@ -48,6 +50,15 @@ class PurchaseClient(ServiceClient):
         """Return one purchase; without the token of its account the customer's key is needed."""
         request = GetPurchaseRequest(purchase_id=purchase_id, account_token=account_token)
         return await self._call(self._stub.GetPurchase, request, timeout_seconds)
+
+    async def refund_purchase(
+        self, *, purchase_id: str, reason: str = "", request_id: str | None = None, timeout_seconds: float | None = None
+    ) -> RefundPurchaseResponse:
+        """Refund what is unspent of a purchase, with the customer's key or an operator's."""
+        request = RefundPurchaseRequest(
+            request_id=request_id_or_new(request_id), purchase_id=purchase_id, reason=reason
+        )
+        return await self._call(self._stub.RefundPurchase, request, timeout_seconds)
 
     async def complete_sandbox_payment(
         self,

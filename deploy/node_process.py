@@ -14,6 +14,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 ANY_PORT: Final = "127.0.0.1:0"
 
 _LISTENING: Final = "listening on "
+_HTTP: Final = "http on "
+_HTTP_FLAG: Final = "--http-listen"
 _START_SECONDS: Final = 20.0
 # Longer than servers give themselves: 10 s for running calls, and a provider 10 s more to settle what it owes.
 _STOP_SECONDS: Final = 25.0
@@ -47,12 +49,18 @@ class NodeProcess:
         self.log_path = log_path
         self._command = command
         self._address = listen
+        self._http_address = ""
         self._process: Process | None = None
 
     @property
     def address(self) -> str:
         """HOST:PORT; the real port once the server has been started."""
         return self._address
+
+    @property
+    def http_address(self) -> str:
+        """HOST:PORT where a server that was told to serve HTTP does so, once it has been started."""
+        return self._http_address
 
     @property
     def running(self) -> bool:
@@ -76,7 +84,9 @@ class NodeProcess:
                 start_new_session=True,
             )
         try:
-            self._address = await self._read_address(self._process)
+            self._address = await self._read_address(self._process, _LISTENING)
+            if _HTTP_FLAG in self._command.arguments:
+                self._http_address = await self._read_address(self._process, _HTTP)
         except BaseException as error:
             await self.kill()
             if isinstance(error, ProcessFailedError):
@@ -129,7 +139,7 @@ class NodeProcess:
         module, arguments = self._command.module, self._command.arguments
         return (sys.executable, "-m", module, "serve", "--listen", self._address, *arguments)
 
-    async def _read_address(self, process: Process) -> str:
+    async def _read_address(self, process: Process, words: str) -> str:
         name = self._command.module
         if process.stdout is None:
             raise ProcessFailedError(f"{name} has no standard output")
@@ -138,9 +148,9 @@ class NodeProcess:
                 line = (await process.stdout.readline()).decode()
         except TimeoutError:
             raise ProcessFailedError(f"{name} did not serve within {_START_SECONDS:g} seconds") from None
-        if not line.startswith(_LISTENING):
+        if not line.startswith(words):
             raise ProcessFailedError(f"{name} did not start")
-        return line.removeprefix(_LISTENING).strip()
+        return line.removeprefix(words).strip()
 
 
 async def run_command(module: str, *arguments: str) -> str:

@@ -35,6 +35,14 @@ def parse_address(text: str) -> Address:
     return Address(host=host, port=int(port))
 
 
+def is_unspecified(host: str) -> bool:
+    """Whether the host stands for every address of this machine: 0.0.0.0 or ::."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches the host: 127.0.0.0/8, ::1 or `localhost` (RFC 6761, section 6.3)."""
     if host.lower() == "localhost":

@@ -53,9 +53,35 @@ def holding_port(address: Address) -> Iterator[Address]:
         yield Address(host=address.host, port=port)
 
 
-def print_listening(address: Address) -> None:
-    """Print the one line on standard output that tells scripts where a server can be reached."""
+def bind_port(address: Address, *, reuse_port: bool) -> tuple[Address, list[socket.socket]]:
+    """Take an address for a server that begins to listen later; return it with its real port, and the sockets.
+
+    `reuse_port` shares it with other processes. StartupError when it is not to be had.
+    """
+    check_port(address, reuse_port=reuse_port)
+    port = address.port
+    with contextlib.ExitStack() as on_failure:
+        sockets = []
+        for family, kind, protocol, _, (host, _, *scope) in _resolve(address):
+            bound = on_failure.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                bound.bind((host, port, *scope))
+            except OSError as error:
+                raise StartupError(f"cannot listen on {address}: {_reason(error)}") from error
+            port = bound.getsockname()[1]
+            sockets.append(bound)
+        on_failure.pop_all()
+    return Address(host=address.host, port=port), sockets
+
+
+def print_listening(address: Address, http_address: Address | None = None) -> None:
+    """Print the lines on standard output that tell scripts where a server can be reached."""
     print(f"listening on {address}", flush=True)
+    if http_address is not None:
+        print(f"http on {http_address}", flush=True)
 
 
 def _resolve(address: Address) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:

@@ -6,7 +6,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from mesh_runtime import health
 
@@ -14,7 +14,8 @@ from mesh_runtime import health
 def enable_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> None:
     """Let clients ask for the services, health and reflection included, and for every symbol of theirs."""
     names = (*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, pool=_PoolWithMethods())
+    servicer = reflection.aio.ReflectionServicer(names, pool=_PoolWithMethods())
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
 
 
 class _PoolWithMethods:

@@ -30,7 +30,16 @@ class ServerTls:
             [(key, certificate)], root_certificates=client_ca, require_client_auth=client_ca is not None
         )
 
-    def _check(self) -> None:
+    def context(self) -> ssl.SSLContext:
+        """Return the same for servers that speak TLS by OpenSSL; StartupError as above."""
+        _read(self.certificate_path, "TLS certificate")
+        _read(self.key_path, "TLS key")
+        context = self._check()
+        if self.client_ca_path is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _check(self) -> ssl.SSLContext:
         # gRPC takes any bytes and fails when it binds, without a reason; OpenSSL says what is wrong.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
@@ -41,11 +50,12 @@ class ServerTls:
                 f"cannot use TLS certificate {self.certificate_path} with key {self.key_path}: {_reason(error)}"
             ) from error
         if self.client_ca_path is None:
-            return
+            return context
         try:
             context.load_verify_locations(self.client_ca_path)
         except ssl.SSLError as error:
             raise StartupError(f"cannot use TLS client CA {self.client_ca_path}: {_reason(error)}") from error
+        return context
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from mesh_runtime.addresses import Address, parse_address
@@ -22,13 +22,14 @@ _ORDER_BYTES: Final = 64
 
 
 class Worker:
-    """One of several processes that serve one address, as this process is.
+    """One of several processes that serve one address, and one for HTTP if there is one, as this process is.
 
     The link to the supervisor also tells when that is gone: a worker then stops, for nobody would replace or stop it.
     """
 
-    def __init__(self, listen: Address, link: socket.socket) -> None:
+    def __init__(self, listen: Address, link: socket.socket, *, http_listen: Address | None = None) -> None:
         self.listen = listen
+        self.http_listen = http_listen
         self._link = link
 
     def report_serving(self, _address: Address) -> None:
@@ -81,9 +82,9 @@ class Worker:
             self._link.sendall(line)
 
 
-def worker_environment(listen: Address, link: socket.socket) -> dict[str, str]:
-    """Return the environment of a worker that inherits this end of its link."""
-    return {**os.environ, _VARIABLE: f"{link.fileno()} {listen}"}
+def worker_environment(addresses: Sequence[Address], link: socket.socket) -> dict[str, str]:
+    """Return the environment of a worker that inherits this end of its link; the second address is the one for HTTP."""
+    return {**os.environ, _VARIABLE: " ".join([str(link.fileno()), *map(str, addresses)])}
 
 
 def this_worker() -> Worker | None:
@@ -95,10 +96,10 @@ def this_worker() -> Worker | None:
     started_as = os.environ.pop(_VARIABLE, None)
     if started_as is None:
         return None
-    descriptor, _, listen = started_as.partition(" ")
+    descriptor, listen, *http_listen = started_as.split(" ")
     link = socket.socket(fileno=int(descriptor))
     link.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The supervisor held it back while this process had no say yet.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    return Worker(parse_address(listen), link)
+    return Worker(parse_address(listen), link, http_listen=parse_address(http_listen[0]) if http_listen else None)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -33,20 +33,22 @@ _YOUNG_SECONDS: Final = 10.0
 _logger = get_logger("mesh_runtime.workers")
 
 
-async def supervise(listen: Address, *, workers: int) -> None:
-    """Serve an address from so many processes until SIGTERM or SIGINT, replacing those that die.
+async def supervise(listen: Address, *, workers: int, http_listen: Address | None = None) -> None:
+    """Serve an address, and perhaps one for HTTP, from so many processes until SIGTERM or SIGINT, replacing the dead.
 
-    Prints `listening on HOST:PORT` once all of them serve. The first signal lets each worker finish its calls, a
-    second hurries them, a third kills them and ends this process. Raises StartupError when the port is not to be
-    had, or when a worker cannot serve to begin with; one that cannot later is tried again and again.
+    Prints `listening on HOST:PORT`, and `http on HOST:PORT`, once all of them serve. The first signal lets each worker
+    finish its calls, a second hurries them, a third kills them and ends this process. Raises StartupError when a port
+    is not to be had, or when a worker cannot serve to begin with; one that cannot later is tried again and again.
     """
-    with holding_port(listen) as address:
-        await _Supervisor(address, workers).run()
+    wanted = [listen] if http_listen is None else [listen, http_listen]
+    with contextlib.ExitStack() as held:
+        addresses = [held.enter_context(holding_port(address)) for address in wanted]
+        await _Supervisor(addresses, workers).run()
 
 
 class _Supervisor:
-    def __init__(self, address: Address, workers: int) -> None:
-        self._address = address
+    def __init__(self, addresses: Sequence[Address], workers: int) -> None:
+        self._addresses = addresses
         self._workers = workers
         self._running: set[_WorkerProcess] = set()
         self._first_ones: list[int] = []
@@ -68,7 +70,7 @@ class _Supervisor:
         previous: _WorkerProcess | None = None
         delay_seconds = _FIRST_DELAY_SECONDS
         while not self._stopping.is_set():
-            worker = _WorkerProcess(self._address)
+            worker = _WorkerProcess(self._addresses)
             lived_seconds = await self._run_to_its_end(worker, previous)
             if self._stopping.is_set():
                 if worker.has_served and not worker.ended_well:
@@ -99,8 +101,9 @@ class _Supervisor:
             return
         self._first_ones.append(worker.pid)
         if len(self._first_ones) == self._workers and not self._stopping.is_set():
-            print_listening(self._address)
-            _logger.info("workers.started", address=str(self._address), pids=sorted(self._first_ones))
+            print_listening(*self._addresses)
+            addresses = [str(address) for address in self._addresses]
+            _logger.info("workers.started", address=addresses[0], addresses=addresses, pids=sorted(self._first_ones))
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -131,12 +134,12 @@ class _WorkerProcess:
     It `ended_well` if it did so because it was told to.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, addresses: Sequence[Address]) -> None:
         self.pid = 0
         self.has_served = False
         self.end = ""
         self.ended_well = False
-        self._address = address
+        self._addresses = addresses
         self._link, self._its_link = socket.socketpair()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -145,7 +148,7 @@ class _WorkerProcess:
         with self._link:
             try:
                 with self._its_link:
-                    self._process = _start(self._address, self._its_link)
+                    self._process = _start(self._addresses, self._its_link)
             except OSError as error:
                 self.end = f"cannot start a worker: {os.strerror(error.errno or 0).lower()}"
                 return
@@ -178,14 +181,14 @@ class _WorkerProcess:
         writer.close()
 
 
-def _start(address: Address, link: socket.socket) -> subprocess.Popen[bytes]:
+def _start(addresses: Sequence[Address], link: socket.socket) -> subprocess.Popen[bytes]:
     # Ctrl-C in a terminal reaches the worker as well, where it would break its imports; it begins with SIGINT held
     # back, and then leaves it to the supervisor.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(  # noqa: S603 - the command that started this process
             [sys.executable, *sys.orig_argv[1:]],
-            env=worker_environment(address, link),
+            env=worker_environment(addresses, link),
             stdin=subprocess.DEVNULL,
             pass_fds=(link.fileno(),),
         )

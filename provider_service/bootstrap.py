@@ -81,7 +81,7 @@ async def serve(settings: Settings, services: Iterable[Service]) -> None:
 
     node = Node(_node_options(settings), domain=DOMAIN, service_names=[SERVICE_NAME])
     servicer = ProviderServicer(price_list, PaidRequests(Payments(broker), pending=pending))
-    add_ProviderServiceServicer_to_server(servicer, node.server)
+    add_ProviderServiceServicer_to_server(servicer, node.servicers)
     await serve_until_signal(node, after_stop=settle_and_close, announce=announce)
 
 

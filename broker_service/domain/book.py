@@ -20,6 +20,7 @@ from broker_service.domain.records import (
     SavedPaymentMethod,
     TrialClaim,
 )
+from broker_service.domain.webhooks import Webhook
 
 
 class Changes(Struct, frozen=True):
@@ -37,6 +38,7 @@ class Changes(Struct, frozen=True):
     journal_entries: tuple[JournalEntry, ...] = ()
     trial_claims: tuple[TrialClaim, ...] = ()
     account_tokens: tuple[AccountToken, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
     events: tuple[Event, ...] = ()
 
 
@@ -47,7 +49,8 @@ class Book(Struct):
     name; `reservations`, `operations`, `purchases`, `purchase_refunds` and `payment_notices` those that the batch's
     commands name, besides all reservations that are overdue and all refunds of purchases that notices name.
     `account_tokens` are by their hash, `payment_methods` by their `method_id`. `trial_claims` are
-    those of the customers named, and one dictionary for all books of the batch: a claim is the customer's.
+    those of the customers named, and one dictionary for all books of the batch: a claim is the customer's. `webhooks`
+    holds that of the account's low-balance alert, if a command names it.
     """
 
     account_id: str
@@ -61,6 +64,7 @@ class Book(Struct):
     payment_methods: dict[str, SavedPaymentMethod] = field(default_factory=dict)
     account_tokens: dict[str, AccountToken] = field(default_factory=dict)
     trial_claims: dict[tuple[str, str], TrialClaim] = field(default_factory=dict)
+    webhooks: dict[str, Webhook] = field(default_factory=dict)
 
     def apply(self, changes: Changes) -> None:
         """Takes the changes over, and checks that the account still adds up. Raises InvariantError."""
@@ -95,6 +99,8 @@ class Book(Struct):
             self.account_tokens[token.token_hash] = token
         for claim in changes.trial_claims:
             self.trial_claims[claim.customer_id, claim.service] = claim
+        for webhook in changes.webhooks:
+            self.webhooks[webhook.webhook_id] = webhook
 
     def check(self) -> None:
         """Raises InvariantError unless the account's credits are those of its grants, and none is negative."""

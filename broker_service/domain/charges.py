@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
-from broker_service.domain.checks import account_of, refuse_if_suspended, refuse_unless_available
+from broker_service.domain.checks import account_opened, refuse_if_suspended, refuse_unless_available
 from broker_service.domain.commands import Charge
 from broker_service.domain.entries import EntryDraft, write_entries
 from broker_service.domain.grants import spend
@@ -18,7 +18,7 @@ def decide_charge(book: Book, command: Charge, now: datetime) -> tuple[Changes, 
 
     A replay gets the reservation and the balance as they now stand, and what the first try took.
     """
-    account = account_of(book)
+    account = account_opened(book, command, now)
     replay = replay_of_making(book, account, command)
     if replay is not None:
         return Changes(), replace(replay, captured_credits=command.credits)

@@ -3,7 +3,7 @@
 A rule calls them in the contract's order: existence, replay, suspension, state, amounts, credits.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from broker_service.domain.book import Book
 from broker_service.domain.commands import Capture, Charge, Extend, Refund, Release, Reserve
@@ -18,6 +18,7 @@ from broker_service.domain.errors import (
     ReservationNotFound,
     ReservationReleased,
 )
+from broker_service.domain.purchase_commands import StartPurchase
 from broker_service.domain.records import Account, AccountState, Reservation, ReservationState
 
 
@@ -26,6 +27,17 @@ def account_of(book: Book) -> Account:
     if book.account is None:
         raise AccountNotFound(account_id=book.account_id)
     return book.account
+
+
+def account_opened(book: Book, command: Reserve | Charge | StartPurchase, now: datetime) -> Account:
+    """Returns the book's account, which the command's token, if it has one, must open now.
+
+    Raises AccountNotFound, TokenOutdated.
+    """
+    account = account_of(book)
+    if command.token is not None:
+        command.token.check(account, now)
+    return account
 
 
 def reservation_of(book: Book, command: Capture | Release | Extend | Refund) -> Reservation:

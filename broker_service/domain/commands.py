@@ -1,6 +1,7 @@
 """What can be asked of an account: one immutable value per request.
 
-Each names its account and the rows it needs, so that a whole batch is loaded at once.
+Each names its account and the rows it needs, so that a whole batch is loaded at once. A `token` is what is known of the
+account token that the caller has shown; None: it has shown something else.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from msgspec import Struct
 
 from broker_service.domain.computed_once import computed_once
 from broker_service.domain.fingerprints import fingerprint
-from broker_service.domain.identities import grant_id_for, operation_id_for, reservation_id_for
+from broker_service.domain.identities import grant_id_for, operation_id_for, reservation_id_for, webhook_id_for
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.purchase_commands import PurchaseCommand
 from broker_service.domain.records import AccountState, GrantKind
 
@@ -28,6 +30,7 @@ class Reserve(Struct, frozen=True, dict=True):
     max_ttl: timedelta
     description: str
     metadata: Mapping[str, str]
+    token: KnownToken | None = None
 
     @computed_once
     def reservation_id(self) -> str:
@@ -91,6 +94,7 @@ class Charge(Struct, frozen=True, dict=True):
     credits: int
     description: str
     metadata: Mapping[str, str]
+    token: KnownToken | None = None
 
     @computed_once
     def reservation_id(self) -> str:
@@ -187,6 +191,24 @@ class ChangeAccountState(Struct, frozen=True, dict=True):
     change_id: str
 
 
+class SetLowBalanceAlert(Struct, frozen=True, dict=True):
+    """Tells an account's customer when its ledger credits fall below a threshold; 0 is never.
+
+    Needs no id: doing it twice changes nothing. `signing_secret` is for the webhook, if it needs a new one.
+    """
+
+    account_id: str
+    customer_id: str
+    threshold_credits: int
+    webhook_url: str
+    signing_secret: str
+
+    @computed_once
+    def webhook_id(self) -> str:
+        """The account's webhook, whatever its URL."""
+        return webhook_id_for(self.account_id, "SetLowBalanceAlert")
+
+
 class RotateToken(Struct, frozen=True, dict=True):
     """Gives an account another token; those it has go on working for `overlap`. `token_hash` is of the new one."""
 
@@ -237,6 +259,7 @@ Command = (
     | GrantCredits
     | ChangeAccountState
     | RotateToken
+    | SetLowBalanceAlert
     | OpenAccount
     | PurchaseCommand
 )

@@ -9,6 +9,7 @@ from broker_service.domain import (
     accounts,
     charges,
     extensions,
+    low_balance_alerts,
     operator_grants,
     payment_notices,
     purchase_refunds,
@@ -31,10 +32,13 @@ from broker_service.domain.commands import (
     Release,
     Reserve,
     RotateToken,
+    SetLowBalanceAlert,
     Settle,
 )
 from broker_service.domain.errors import Refusal
+from broker_service.domain.events import with_low_balance
 from broker_service.domain.expiry import expire
+from broker_service.domain.low_balance_alerts import AlertResult
 from broker_service.domain.operator_grants import GrantResult
 from broker_service.domain.outcomes import ReservationResult
 from broker_service.domain.payment_notices import NoticeResult
@@ -50,7 +54,14 @@ from broker_service.domain.purchases import PurchaseResult
 from broker_service.domain.tokens import TokenResult
 
 Result = (
-    ReservationResult | AccountResult | PurchaseResult | NoticeResult | PurchaseRefundResult | GrantResult | TokenResult
+    ReservationResult
+    | AccountResult
+    | PurchaseResult
+    | NoticeResult
+    | PurchaseRefundResult
+    | GrantResult
+    | TokenResult
+    | AlertResult
 )
 
 
@@ -82,6 +93,8 @@ def decide_batch(books: Mapping[str, Book], commands: Sequence[Command], now: da
         except Refusal as refusal:
             outcomes.append(refusal)
             continue
+        if book.account is not None and book.account.low_balance_credits:
+            changes = with_low_balance(book.account, changes)
         book.apply(changes)
         written.append(changes)
         outcomes.append(result)
@@ -121,6 +134,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the mos
             return accounts.decide_open_account(book, command, now)
         case RotateToken():
             return tokens.decide_rotate_token(book, command, now)
+        case SetLowBalanceAlert():
+            return low_balance_alerts.decide_set_low_balance_alert(book, command, now)
         case ChangeAccountState():
             return accounts.decide_change_account_state(book, command, now)
         case Settle():

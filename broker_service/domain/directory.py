@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from msgspec import Struct
+
 from broker_service.domain.errors import InvalidField
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import DEFAULT_TTL, MAX_TTL
 
 
@@ -98,6 +101,16 @@ class Pack:
     archived: bool
     fingerprint: str
     create_time: datetime
+
+
+class NamedAccount(Struct, frozen=True, gc=False):
+    """What never changes of an account that was named, and what is known of the token that named it, if one did."""
+
+    account_id: str
+    customer_id: str
+    provider_id: str
+    service: str
+    token: KnownToken | None
 
 
 def reservation_lifetimes(default_ttl: timedelta | None, max_ttl: timedelta | None) -> tuple[timedelta, timedelta]:

@@ -7,6 +7,7 @@ Refusal                      the command changes nothing; the caller is told why
 ├── WrongState               what it names is past that
 ├── WrongAmount              more than there is
 ├── InsufficientCredits      the account cannot pay
+├── TokenOutdated            what is known of its account token no longer holds; looked up anew, never told
 └── InvalidField             a field breaks a rule that only the state could tell
 InvariantError               the books contradict themselves; nothing may be committed any more
 """
@@ -299,6 +300,16 @@ class InsufficientCredits(Refusal):
         super().__init__(available=available, required=required, missing=required - available)
         self.service = service
         self.missing_credits = required - available
+
+
+class TokenOutdated(Refusal):
+    """The account's tokens have changed since this one was looked up: it may have stopped, or not.
+
+    No caller is told: the token is looked up again, and the command decided anew.
+    """
+
+    reason = "TOKEN_OUTDATED"
+    template = "the account's tokens have changed"
 
 
 class InvalidField(Refusal):

@@ -66,9 +66,24 @@ def operation_id_for(account_id: str, rpc: str, request_id: str) -> str:
     return f"ope_{account_id[4:]}_{derived_suffix(rpc, account_id, request_id)}"
 
 
+def payout_id_for(provider_id: str, request_id: str) -> str:
+    """Returns the id of the payout that this CreatePayout makes."""
+    return f"pay_{derived_suffix('CreatePayout', provider_id, request_id)}"
+
+
+def resolution_id_for(payout_id: str, rpc: str, request_id: str) -> str:
+    """Returns the id under which a payout remembers the request that resolved it."""
+    return f"res_{derived_suffix(rpc, payout_id, request_id)}"
+
+
 def grant_id_for(source: str) -> str:
     """Returns the id of the grant that comes from `source`, such as a purchase's id."""
     return f"grt_{derived_suffix('grant', source)}"
+
+
+def webhook_id_for(owner: str, rpc: str, request_id: str = "") -> str:
+    """Returns the id of the webhook that this CreateWebhook, or this account's SetLowBalanceAlert, makes."""
+    return f"whk_{derived_suffix(rpc, owner, request_id)}"
 
 
 def shard_of(account_id: str, shards: int) -> int:

@@ -13,6 +13,7 @@ from broker_service.domain.identities import (
     purchase_id_for,
     purchase_refund_id_for,
 )
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import PaymentNoticeKind, PurchaseOrigin
 
 CHECKOUT_LIFETIME = timedelta(hours=24)
@@ -48,6 +49,7 @@ class StartPurchase(Struct, frozen=True, dict=True):
     gateway: str | None = "sandbox"
     checkout_lifetime: timedelta = CHECKOUT_LIFETIME
     origin: PurchaseOrigin = PurchaseOrigin.CUSTOMER
+    token: KnownToken | None = None
 
     @computed_once
     def purchase_id(self) -> str:

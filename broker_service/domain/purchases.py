@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
-from broker_service.domain.checks import account_of
+from broker_service.domain.checks import account_of, account_opened
 from broker_service.domain.commission import commission_minor_units
 from broker_service.domain.entries import EntryDraft, write_entries
 from broker_service.domain.errors import (
@@ -69,7 +69,7 @@ def purchase_of(book: Book, command: PurchaseCommand) -> Purchase:
 
 def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> tuple[Changes, PurchaseResult]:
     """Freezes the pack's terms and the commission in a pending purchase."""
-    account, pack = account_of(book), command.pack
+    account, pack = account_opened(book, command, now), command.pack
     first = book.purchases.get(command.purchase_id)
     if first is not None:
         if first.fingerprint != command.fingerprint:

@@ -96,6 +96,7 @@ class Account(Struct, frozen=True):
 
     `update_time` is the instant of its last change; `state_reason` is why the operator has put it into its state.
     Below `low_balance_credits` its customer is told; 0 is never.
+    `token_epoch` grows whenever its tokens change: so whoever knows one from before can tell.
     """
 
     account_id: str
@@ -110,6 +111,7 @@ class Account(Struct, frozen=True):
     update_time: datetime
     state_reason: str = ""
     low_balance_credits: int = 0
+    token_epoch: int = 0
 
     @property
     def balance(self) -> Balance:
@@ -389,6 +391,34 @@ class JournalEntry(Struct, frozen=True):
     payout_id: str | None
     time: datetime
     postings: tuple[Posting, ...]
+
+
+class PayoutState(StrEnum):
+    """How far a payout has come."""
+
+    IN_TRANSIT = "IN_TRANSIT"
+    PAID = "PAID"
+    FAILED = "FAILED"
+
+
+class Payout(Struct, frozen=True):
+    """One transfer from the broker to a provider.
+
+    `reference` is the bank's, or why it failed. `resolution_id` is that of the request that resolved it, and
+    `resolution_fingerprint` tells that request's parameters from others.
+    """
+
+    payout_id: str
+    provider_id: str
+    currency: str
+    amount_minor_units: int
+    state: PayoutState
+    reference: str
+    fingerprint: str
+    resolution_id: str | None
+    resolution_fingerprint: str | None
+    create_time: datetime
+    resolve_time: datetime | None
 
 
 class TrialClaim(Struct, frozen=True):

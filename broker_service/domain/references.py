@@ -16,6 +16,7 @@ from broker_service.domain.commands import (
     Release,
     Reserve,
     RotateToken,
+    SetLowBalanceAlert,
     Settle,
 )
 from broker_service.domain.purchase_commands import (
@@ -48,10 +49,11 @@ class References(Struct):
     payment_notices: set[str] = field(default_factory=set)
     method_accounts: set[str] = field(default_factory=set)
     token_accounts: set[str] = field(default_factory=set)
+    webhooks: set[str] = field(default_factory=set)
     trial_claims: set[tuple[str, str]] = field(default_factory=set)
 
 
-def references_of(commands: Iterable[Command]) -> References:  # noqa: C901 - one case for each command
+def references_of(commands: Iterable[Command]) -> References:  # noqa: C901, PLR0912 - one case for each command
     """Returns what the commands name."""
     references = References()
     for command in commands:
@@ -72,6 +74,8 @@ def references_of(commands: Iterable[Command]) -> References:  # noqa: C901 - on
             case RotateToken():
                 references.token_accounts.add(command.account_id)
                 references.operations.add(command.operation_id)
+            case SetLowBalanceAlert():
+                references.webhooks.add(command.webhook_id)
             case OpenAccount():
                 references.token_accounts.add(command.account_id)
                 references.trial_claims.add((command.customer_id, command.service))

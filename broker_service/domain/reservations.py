@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.checks import (
-    account_of,
+    account_opened,
     refuse_if_suspended,
     refuse_longer_ttl,
     refuse_unless_active,
@@ -28,7 +28,7 @@ from broker_service.domain.resolution import resolve
 
 def decide_reserve(book: Book, command: Reserve, now: datetime) -> tuple[Changes, ReservationResult]:
     """Sets credits aside. A replay gets the reservation and the balance as they now stand."""
-    account = account_of(book)
+    account = account_opened(book, command, now)
     replay = replay_of_making(book, account, command)
     if replay is not None:
         return Changes(), replay

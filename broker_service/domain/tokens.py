@@ -43,7 +43,7 @@ def decide_rotate_token(book: Book, command: RotateToken, now: datetime) -> tupl
     )
     added = AccountToken(command.token_hash, account.account_id, create_time=now, expire_time=None)
     operation = Operation(account.account_id, command.operation_id, "RotateAccountToken", command.fingerprint, now)
-    account = replace(account, update_time=now)
+    account = replace(account, update_time=now, token_epoch=account.token_epoch + 1)
     changed = (*stopping, added)
     tokens = {**book.account_tokens, **{token.token_hash: token for token in changed}}
     return (

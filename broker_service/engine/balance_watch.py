@@ -16,11 +16,11 @@ from typing import Final
 
 from broker_service.domain.decide import Verdict
 from broker_service.domain.identities import shard_of
-from broker_service.domain.records import Balance
+from broker_service.domain.records import Account
 from broker_service.engine.committer import Committer
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.writing import with_retries
-from broker_service.storage.balance_queries import changed_balances
+from broker_service.storage.balance_queries import changed_accounts
 from broker_service.storage.database import Database
 from broker_service.storage.errors import StorageError
 from mesh_runtime.logs import get_logger
@@ -35,9 +35,9 @@ _LATE_COMMITS: Final = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class BalanceReading:
-    """A balance, and an instant at which it was true."""
+    """An account with its balance, and an instant at which it was so."""
 
-    balance: Balance
+    account: Account
     time: datetime
 
 
@@ -149,7 +149,7 @@ class BalanceWatch:
                 watched.reads_begun += 1
                 book, instant = await with_retries(partial(self._reader.dated_book, account_id))
                 if book.account is not None:
-                    watched.reading = BalanceReading(book.account.balance, instant)
+                    watched.reading = BalanceReading(book.account, instant)
                 watched.reads_done = watched.reads_begun
                 watched.wake()
                 await asyncio.sleep(self._burst_seconds)
@@ -172,16 +172,16 @@ class BalanceWatch:
 
     async def _poll(self) -> None:
         """Has the accounts read that were changed by others or by time, and wakes everybody."""
-        seen: defaultdict[int, dict[str, Balance]] = defaultdict(dict)
+        seen: defaultdict[int, dict[str, Account]] = defaultdict(dict)
         for account_id, watched in self._accounts.items():
             if watched.reading is not None:
-                seen[shard_of(account_id, self._shards)][account_id] = watched.reading.balance
+                seen[shard_of(account_id, self._shards)][account_id] = watched.reading.account
         for shard_id in range(self._shards):
             now = self._committer.now_in(shard_id)
             since, self._polled[shard_id] = self._polled[shard_id] - _LATE_COMMITS, now
             if shard_id not in seen:
                 continue
-            find = partial(changed_balances, shard_id=shard_id, seen=seen[shard_id], since=since, now=now)
+            find = partial(changed_accounts, shard_id=shard_id, seen=seen[shard_id], since=since, now=now)
             for account_id in await with_retries(partial(self._database.read, find)):
                 if account_id in self._accounts:
                     self._refresh(account_id, self._accounts[account_id])

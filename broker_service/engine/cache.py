@@ -1,4 +1,4 @@
-"""Remembering for a short while what seldom changes."""
+"""Remembering what seldom or never changes."""
 
 import time
 from collections import OrderedDict
@@ -7,6 +7,37 @@ from typing import Generic, TypeVar
 
 CachedKey = TypeVar("CachedKey", bound=Hashable)
 Value = TypeVar("Value")
+
+
+class LastingCache(Generic[CachedKey, Value]):
+    """Values that never change, or that whoever uses them finds to be out of date; those not used for long go first.
+
+    What is used comes into the newer of two halves; when that is full, it becomes the older one, whose values go. So at
+    least the last `max_values / 2` are kept, at the price of a dictionary.
+    """
+
+    def __init__(self, *, max_values: int) -> None:
+        self._half = max(max_values // 2, 1)
+        self._newer: dict[CachedKey, Value] = {}
+        self._older: dict[CachedKey, Value] = {}
+
+    def get(self, key: CachedKey) -> Value | None:
+        """Returns the value kept, if there is one."""
+        value = self._newer.get(key)
+        if value is None and (value := self._older.pop(key, None)) is not None:
+            self.keep(key, value)
+        return value
+
+    def keep(self, key: CachedKey, value: Value) -> None:
+        """Keeps a value from now on."""
+        self._newer[key] = value
+        if len(self._newer) >= self._half:
+            self._older, self._newer = self._newer, {}
+
+    def forget(self, key: CachedKey) -> None:
+        """Drops a value that is out of date."""
+        self._newer.pop(key, None)
+        self._older.pop(key, None)
 
 
 class ShortCache(Generic[CachedKey, Value]):

@@ -2,7 +2,7 @@
 
 While one batch commits, the next gathers; so the busier the broker, the larger its batches and the smaller the share
 of a commit that each command pays. Nothing is held back to wait for company: a command that finds its lane free goes
-at once.
+as soon as the event loop has let in who is at the door already.
 """
 
 import asyncio
@@ -31,11 +31,13 @@ from broker_service.domain.commands import (
     Release,
     Reserve,
     RotateToken,
+    SetLowBalanceAlert,
     Settle,
 )
 from broker_service.domain.decide import Result, Verdict, decide_batch
 from broker_service.domain.errors import InvariantError, Refusal
 from broker_service.domain.identities import shard_of
+from broker_service.domain.low_balance_alerts import AlertResult
 from broker_service.domain.operator_grants import GrantResult
 from broker_service.domain.outcomes import ReservationResult
 from broker_service.domain.payment_notices import NoticeResult
@@ -61,6 +63,9 @@ from mesh_runtime.logs import get_logger
 logger = get_logger(__name__)
 
 
+# Turns of the event loop without a new command, after which nobody is taken to be at the door: on its way from a socket
+# to the queue a call takes several.
+_QUIET_TURNS = 6
 # Beside a batch that commits, another one goes only if it is worth its round trips.
 _LEAST_BESIDE = 32
 
@@ -124,6 +129,8 @@ class Committer:
     async def execute(self, command: OpenAccount | ChangeAccountState | Settle) -> AccountResult: ...
     @overload
     async def execute(self, command: GrantCredits) -> GrantResult: ...
+    @overload
+    async def execute(self, command: SetLowBalanceAlert) -> AlertResult: ...
     @overload
     async def execute(self, command: RotateToken) -> TokenResult: ...
     @overload
@@ -246,7 +253,7 @@ class _Lane:
     async def _commit_all(self) -> None:
         """Commits batch after batch until nothing waits, or what waits has to wait for another batch."""
         try:
-            while batch := self._take_batch():
+            while batch := await self._next_batch():
                 accounts = {command.account_id for command in batch.values()}
                 self._busy_accounts |= accounts
                 try:
@@ -257,6 +264,15 @@ class _Lane:
             # At once, and not when the task is done: who comes in between must not take it for running.
             if (task := asyncio.current_task()) is not None:
                 self._committing.discard(task)
+
+    async def _next_batch(self) -> dict[Answer, Command]:
+        """Takes a batch once nobody comes in any more, or it is full: who is let in pays a smaller share."""
+        waiting, quiet_turns = len(self._queue), 0
+        while quiet_turns < _QUIET_TURNS and 0 < waiting < self._limits.batch_commands:
+            await asyncio.sleep(0)
+            quiet_turns = 0 if len(self._queue) > waiting else quiet_turns + 1
+            waiting = len(self._queue)
+        return self._take_batch()
 
     def _take_batch(self) -> dict[Answer, Command]:
         """Takes what waits, up to the limit; leaves what belongs to an account that another batch is busy with.

@@ -1,15 +1,17 @@
 """Who is who, and what is for sale.
 
 These rows change seldom and are looked up by every call, so they are remembered for a few seconds; what this process
-changes itself it sees at once. A key revoked or a token stopped by another process works here for that long after.
+changes itself it sees at once. A key revoked by another process works here for that long after. What never changes of
+an account is remembered as long as there is room, and so are tokens: whoever uses one compares it with the account.
 """
 
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from sys import intern
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -17,6 +19,7 @@ from sqlalchemy import Connection
 from broker_service.domain.directory import (
     Customer,
     Key,
+    NamedAccount,
     Pack,
     Provider,
     ProviderState,
@@ -28,21 +31,23 @@ from broker_service.domain.directory import (
 from broker_service.domain.errors import AccountNotFound, InvalidField
 from broker_service.domain.fingerprints import fingerprint
 from broker_service.domain.identities import derived_suffix, shard_of
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import Account
-from broker_service.engine.cache import ShortCache
+from broker_service.engine.cache import LastingCache, ShortCache
 from broker_service.engine.clock import Clock
 from broker_service.engine.gathered_lookup import GatheredLookup
 from broker_service.engine.secrets import KEY_PREFIXES, SecretSource, random_secret, secret_hash
 from broker_service.engine.writing import write_with_retries
 from broker_service.storage import directory as rows
 from broker_service.storage.database import Database
-from broker_service.storage.ledger_queries import account_by_id, accounts_by_ids
+from broker_service.storage.ledger_queries import accounts_by_ids, stored_account
 
 Found = TypeVar("Found")
 
 OPERATOR_ID = "operator"
 MAX_AGE_SECONDS = 5.0
-_MAX_TOKENS = 200_000
+# About 40 MB of tokens when they are that many.
+_MAX_ACCOUNTS = 100_000
 _MAX_OTHERS = 10_000
 _OFFERED_PACKS = 10
 
@@ -63,13 +68,10 @@ class Directory:
         self._shards = shards
         self._new_secret = new_secret
         self._keys: ShortCache[str, Key | None] = ShortCache(max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_OTHERS)
-        self._accounts: ShortCache[str, tuple[Account, datetime | None] | None] = ShortCache(
-            max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_TOKENS
-        )
+        # By the hash of their token, and by their id.
+        self._accounts_of_tokens: LastingCache[str, NamedAccount] = LastingCache(max_values=_MAX_ACCOUNTS)
+        self._accounts: LastingCache[str, NamedAccount] = LastingCache(max_values=_MAX_ACCOUNTS)
         self._token_lookup = GatheredLookup(self._look_up)
-        self._accounts_by_id: ShortCache[str, Account] = ShortCache(
-            max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_TOKENS
-        )
         self._services: ShortCache[str, Service] = ShortCache(max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_OTHERS)
         self._providers: ShortCache[str, Provider | None] = ShortCache(
             max_age_seconds=MAX_AGE_SECONDS, max_values=_MAX_OTHERS
@@ -83,32 +85,33 @@ class Directory:
         key = await self._keys.get(hashed, lambda: self._read(lambda found: rows.key_by_hash(found, hashed)))
         return None if key is None or key.revoke_time is not None else key
 
-    async def account_of_token(self, account_token: str) -> Account:
-        """Returns the account a token opens: its owner and service are current, its credits are not.
+    async def account_of_token(self, account_token: str) -> NamedAccount:
+        """Returns the account that a token opens, or has opened: its `token` is to be checked against the account.
 
         Raises AccountNotFound.
         """
         hashed = secret_hash(account_token)
-        found = await self._accounts.get(hashed, lambda: self._token_lookup.get(hashed))
-        if found is None or (found[1] is not None and found[1] <= self._clock()):
-            raise AccountNotFound
-        return found[0]
+        found = self._accounts_of_tokens.get(hashed)
+        if found is None:
+            found = await self._token_lookup.get(hashed)
+            if found is None:
+                raise AccountNotFound
+            self._accounts_of_tokens.keep(hashed, found)
+        return found
 
-    async def account(self, account_id: str) -> Account:
-        """Returns an account: its owner and service are current, its credits are not. Raises AccountNotFound."""
-        return await self._accounts_by_id.get(account_id, lambda: self._account(account_id))
+    def forget_token(self, account_token: str) -> None:
+        """Looks a token up again the next time: what is known of it is out of date."""
+        self._accounts_of_tokens.forget(secret_hash(account_token))
 
-    async def _account(self, account_id: str) -> Account:
-        shard_id = shard_of(account_id, self._shards)
-        account = await self._read(lambda connection: account_by_id(connection, shard_id, account_id))
-        if account is None:
-            raise AccountNotFound(account_id=account_id)
-        return account
-
-    def forget_tokens(self, token_hashes: Iterable[str]) -> None:
-        """Looks these tokens up again the next time: they have been changed."""
-        for token_hash in token_hashes:
-            self._accounts.forget(token_hash)
+    async def account(self, account_id: str) -> NamedAccount:
+        """Returns an account by its id. Raises AccountNotFound."""
+        found = self._accounts.get(account_id)
+        if found is None:
+            shard_id = shard_of(account_id, self._shards)
+            account = await self._read(lambda connection: stored_account(connection, shard_id, account_id))
+            found = _named(account, None)
+            self._accounts.keep(account_id, found)
+        return found
 
     async def issue_key(self, *, request_id: str, role: Role, owner_id: str, title: str) -> tuple[Key, str]:
         """Adds a key; returns it and its secret, which is empty on a replay.
@@ -134,12 +137,11 @@ class Directory:
         """Returns an owner's keys (None: everybody's), revoked ones too, behind (create_time, key_id), oldest first."""
         return await self._read(lambda connection: rows.keys_after(connection, owner, after, limit))
 
-    async def _look_up(self, token_hashes: Collection[str]) -> Mapping[str, tuple[Account, datetime | None]]:
-        """Returns the accounts that tokens open, and until when."""
-        now = self._clock()
+    async def _look_up(self, token_hashes: Collection[str]) -> Mapping[str, NamedAccount]:
+        """Returns the accounts of tokens; both as they were at one instant, so that their epoch tells of the tokens."""
 
-        def work(connection: Connection) -> Mapping[str, tuple[Account, datetime | None]]:
-            opened = rows.accounts_of_tokens(connection, token_hashes, now)
+        def work(connection: Connection) -> Mapping[str, NamedAccount]:
+            opened = rows.accounts_of_tokens(connection, token_hashes)
             ids_of_shards: dict[int, set[str]] = defaultdict(set)
             for account_id, _ in opened.values():
                 ids_of_shards[shard_of(account_id, self._shards)].add(account_id)
@@ -149,9 +151,9 @@ class Directory:
                 for account in accounts_by_ids(connection, shard_id, account_ids)
             }
             return {
-                token_hash: (accounts[account_id], expire_time)
+                token_hash: _named(account, KnownToken(account.token_epoch, expire_time))
                 for token_hash, (account_id, expire_time) in opened.items()
-                if account_id in accounts
+                if (account := accounts.get(account_id)) is not None
             }
 
         return await self._read(work)
@@ -206,6 +208,10 @@ class Directory:
         return await self._providers.get(
             provider_id, lambda: self._read(lambda connection: rows.provider_by_id(connection, provider_id))
         )
+
+    async def providers_after(self, provider_id: str, limit: int) -> list[Provider]:
+        """Returns providers whose ids sort behind `provider_id`, by their ids."""
+        return await self._read(lambda connection: rows.providers_after(connection, provider_id, limit))
 
     def _new_key(self, role: Role, owner_id: str) -> tuple[Key, str]:
         return new_key(role, owner_id, self._clock(), self._new_secret)
@@ -342,6 +348,13 @@ def new_key(role: Role, owner_id: str, now: datetime, new_secret: SecretSource =
         revoke_time=None,
     )
     return key, secret
+
+
+def _named(account: Account, token: KnownToken | None) -> NamedAccount:
+    # Few providers and services have many accounts; each name is kept once.
+    return NamedAccount(
+        account.account_id, account.customer_id, intern(account.provider_id), intern(account.service), token
+    )
 
 
 def _text(span: timedelta | None) -> str | None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from broker_service.domain.directory import Pack, ProviderState, ServiceState
 from broker_service.domain.errors import PurchaseNotFound, PurchaseOfOtherGateway, Refusal
 from broker_service.domain.identities import account_id_within, notice_id_for
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.payment_notices import notice_of
 from broker_service.domain.purchase_commands import (
     SANDBOX,
@@ -97,6 +98,7 @@ class PaymentDesk:
         pack: Pack,
         return_url: str,
         origin: PurchaseOrigin = PurchaseOrigin.CUSTOMER,
+        token: KnownToken | None = None,
     ) -> PurchaseResult:
         """Starts a purchase, and opens its checkout if a customer is to pay it.
 
@@ -113,6 +115,7 @@ class PaymentDesk:
                 gateway=None if gateway is None else gateway.name,
                 checkout_lifetime=self._checkout_lifetime,
                 origin=origin,
+                token=token,
             )
         )
         purchase = result.purchase

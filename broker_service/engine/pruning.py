@@ -10,6 +10,8 @@ from functools import partial
 from broker_service.engine.writing import write_with_retries
 from broker_service.storage import pruning
 from broker_service.storage.database import Database
+from broker_service.storage.deliveries import remove_given_up
+from broker_service.storage.events import count_prunable_events, remove_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class Pruned:
 
     reservations: int
     replay_records: int
+    events: int = 0
 
 
 async def prune(database: Database, *, shards: int, before: datetime, dry_run: bool = False) -> Pruned:
@@ -32,7 +35,22 @@ async def prune(database: Database, *, shards: int, before: datetime, dry_run: b
         walk = _Walk(database, shard_id, before, dry_run)
         reservations += await walk.through(pruning.RESERVATIONS)
         replay_records += await walk.through(pruning.OPERATIONS, keep_accounts=in_use)
-    return Pruned(reservations, replay_records)
+    return Pruned(reservations, replay_records, await _prune_events(database, before, dry_run=dry_run))
+
+
+async def _prune_events(database: Database, before: datetime, *, dry_run: bool) -> int:
+    """Removes events that have all been delivered, and deliveries that were given up; returns how many events went."""
+    if dry_run:
+        return await database.read(partial(count_prunable_events, before=before))
+    await write_with_retries(database, partial(remove_given_up, before=before))
+    removed, after_position = 0, 0
+    while True:
+        window = partial(remove_events, before=before, after_position=after_position)
+        removed_now, window_end = await write_with_retries(database, window)
+        removed += removed_now
+        if window_end is None:
+            return removed
+        after_position = window_end
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Finding the balances that have changed, for many accounts at once."""
+"""Finding the accounts whose balance or tokens have changed, for many at once."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,29 +6,30 @@ from itertools import islice
 
 from sqlalchemy import ColumnElement, Connection, Table, literal_column, select
 
-from broker_service.domain.records import Balance, ReservationState
+from broker_service.domain.records import Account, ReservationState
 from broker_service.storage import tables
 
 # In one statement; far below what any database takes.
 _MAX_ACCOUNTS = 500
 
 
-def changed_balances(
-    connection: Connection, shard_id: int, seen: Mapping[str, Balance], since: datetime, now: datetime
+def changed_accounts(
+    connection: Connection, shard_id: int, seen: Mapping[str, Account], since: datetime, now: datetime
 ) -> set[str]:
-    """Returns those accounts whose stored balance is not the one seen, or from which time took something since.
+    """Returns those whose stored balance or tokens are not what was seen, or from which time took something since.
 
-    What ended before `since` must have been seen. An account may be among them whose balance is the same after all.
+    What ended before `since` must have been seen. An account may be among them that is the same after all.
     """
     changed = _due_between(connection, shard_id, since, now) & seen.keys()
     accounts = tables.accounts
     account_ids = iter(seen)
     while some := list(islice(account_ids, _MAX_ACCOUNTS)):
-        statement = select(accounts.c.account_id, accounts.c.ledger_credits, accounts.c.reserved_credits).where(
-            accounts.c.shard_id == shard_id, accounts.c.account_id.in_(some)
-        )
-        for account_id, ledger_credits, reserved_credits in connection.execute(statement):
-            if Balance(ledger_credits, reserved_credits) != seen[account_id]:
+        statement = select(
+            accounts.c.account_id, accounts.c.ledger_credits, accounts.c.reserved_credits, accounts.c.token_epoch
+        ).where(accounts.c.shard_id == shard_id, accounts.c.account_id.in_(some))
+        for account_id, *stored in connection.execute(statement):
+            account = seen[account_id]
+            if stored != [account.ledger_credits, account.reserved_credits, account.token_epoch]:
                 changed.add(account_id)
     return changed
 

@@ -179,23 +179,24 @@ def keys_after(
     return [_to_key(row) for row in connection.execute(statement)]
 
 
-def accounts_of_tokens(
-    connection: Connection, token_hashes: Collection[str], now: datetime
-) -> dict[str, tuple[str, datetime | None]]:
-    """Returns the ids of the accounts that tokens open, and until when; without unknown ones and those that ended."""
+def accounts_of_tokens(connection: Connection, token_hashes: Collection[str]) -> dict[str, tuple[str, datetime | None]]:
+    """Returns the ids of the accounts that tokens open, and until when, be it over or not; without unknown ones."""
     tokens = tables.account_tokens
     statement = select(tokens).where(tokens.c.token_hash.in_(token_hashes))
-    return {
-        row.token_hash: (row.account_id, row.expire_time)
-        for row in connection.execute(statement)
-        if row.expire_time is None or row.expire_time > now
-    }
+    return {row.token_hash: (row.account_id, row.expire_time) for row in connection.execute(statement)}
 
 
 def provider_by_id(connection: Connection, provider_id: str) -> Provider | None:
     """Returns a provider."""
     row = _row(connection, tables.providers, provider_id=provider_id)
     return None if row is None else to_provider(row)
+
+
+def providers_after(connection: Connection, provider_id: str, limit: int) -> list[Provider]:
+    """Returns providers whose ids sort behind `provider_id`, by their ids."""
+    column = tables.providers.c.provider_id
+    statement = select(tables.providers).where(column > provider_id).order_by(column).limit(limit)
+    return [to_provider(row) for row in connection.execute(statement)]
 
 
 def service_by_name(connection: Connection, service: str) -> Service:

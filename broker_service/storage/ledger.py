@@ -32,6 +32,7 @@ from broker_service.storage.ledger_rows import (
     PURCHASES,
     RESERVATIONS,
     TRIAL_CLAIMS,
+    WEBHOOKS,
     PlainRow,
     RecordRows,
     to_microseconds,
@@ -122,6 +123,9 @@ _ACCOUNT_TOKENS = _Kept(
     statements.INSERT_ACCOUNT_TOKENS,
     statements.UPDATE_ACCOUNT_TOKENS,
 )
+_WEBHOOKS = _Kept(
+    "webhooks", attrgetter("webhook_id"), WEBHOOKS, statements.INSERT_WEBHOOKS, statements.UPDATE_WEBHOOKS
+)
 
 # In the order of writing.
 _KEPT = (
@@ -133,6 +137,7 @@ _KEPT = (
     _PAYMENT_NOTICES,
     _PAYMENT_METHODS,
     _ACCOUNT_TOKENS,
+    _WEBHOOKS,
 )
 _ADDED = (
     _Added("entries", ENTRIES, statements.INSERT_ENTRIES),
@@ -151,6 +156,7 @@ _LOADED_BY = {
     statements.NAMED_PAYMENT_NOTICES: _PAYMENT_NOTICES,
     statements.METHODS_OF_ACCOUNTS: _PAYMENT_METHODS,
     statements.TOKENS_OF_ACCOUNTS: _ACCOUNT_TOKENS,
+    statements.NAMED_WEBHOOKS: _WEBHOOKS,
 }
 
 
@@ -211,6 +217,7 @@ def _loads(references: References, account_ids: Sequence[str], instant: datetime
         (statements.NAMED_PAYMENT_NOTICES, references.payment_notices),
         (statements.METHODS_OF_ACCOUNTS, references.method_accounts),
         (statements.TOKENS_OF_ACCOUNTS, references.token_accounts),
+        (statements.NAMED_WEBHOOKS, references.webhooks),
     ):
         if named:
             steps.append(LoadStep(load, (list(named),)))

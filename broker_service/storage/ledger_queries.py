@@ -54,10 +54,7 @@ def has_unwritten_expiry(connection: Connection, shard_id: int, account_id: str,
 
 def _load_book(connection: Connection, shard_id: int, account_id: str, now: datetime) -> Book:
     """Returns an account with its unspent grants and its overdue reservations. Raises AccountNotFound."""
-    account = account_by_id(connection, shard_id, account_id)
-    if account is None:
-        raise AccountNotFound(account_id=account_id)
-    book = Book(account_id, account=account)
+    book = Book(account_id, account=stored_account(connection, shard_id, account_id))
     grants, reservations = tables.grants, tables.reservations
     unspent = select(grants).where(
         grants.c.shard_id == shard_id, grants.c.account_id == account_id, grants.c.spent.is_(False)
@@ -74,6 +71,14 @@ def _load_book(connection: Connection, shard_id: int, account_id: str, now: date
     for row in connection.execute(overdue):
         book.reservations[row.reservation_id] = RESERVATIONS.record_of_core(row)
     return book
+
+
+def stored_account(connection: Connection, shard_id: int, account_id: str) -> Account:
+    """Returns an account as it is stored: its balance may hold what has expired since. Raises AccountNotFound."""
+    account = account_by_id(connection, shard_id, account_id)
+    if account is None:
+        raise AccountNotFound(account_id=account_id)
+    return account
 
 
 def accounts_by_ids(connection: Connection, shard_id: int, account_ids: Collection[str]) -> list[Account]:

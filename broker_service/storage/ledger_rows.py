@@ -21,15 +21,18 @@ from broker_service.domain.records import (
     Allocation,
     Entry,
     Event,
+    EventType,
     Grant,
     Operation,
     PaymentNotice,
+    Payout,
     Purchase,
     PurchaseRefund,
     Reservation,
     SavedPaymentMethod,
     TrialClaim,
 )
+from broker_service.domain.webhooks import Webhook
 from broker_service.storage import tables
 from broker_service.storage.tables import Instant, Span
 
@@ -157,6 +160,14 @@ def _whole_microseconds(span: timedelta) -> int:
     return span // _MICROSECOND
 
 
+def _types_text(types: tuple[EventType, ...]) -> str:
+    return ",".join(types)
+
+
+def _types(text: str) -> tuple[EventType, ...]:
+    return tuple(EventType(name) for name in text.split(",")) if text else ()
+
+
 def _json_text(value: Any) -> str:
     return _JSON.encode(value).decode()
 
@@ -175,6 +186,8 @@ PURCHASES = RecordRows(tables.purchases, Purchase)
 PURCHASE_REFUNDS = RecordRows(tables.purchase_refunds, PurchaseRefund)
 PAYMENT_NOTICES = RecordRows(tables.payment_notices, PaymentNotice)
 PAYMENT_METHODS = RecordRows(tables.payment_methods, SavedPaymentMethod)
+PAYOUTS = RecordRows(tables.payouts, Payout)
 EVENTS = RecordRows(tables.events, Event, converted={"data": (_json_text, _EVENT_DATA.decode)})
+WEBHOOKS = RecordRows(tables.webhooks, Webhook, converted={"types": (_types_text, _types)})
 ACCOUNT_TOKENS = RecordRows(tables.account_tokens, AccountToken)
 TRIAL_CLAIMS = RecordRows(tables.trial_claims, TrialClaim)

@@ -25,6 +25,7 @@ from broker_service.storage.ledger_rows import (
     PURCHASES,
     RESERVATIONS,
     TRIAL_CLAIMS,
+    WEBHOOKS,
     RecordRows,
 )
 
@@ -109,6 +110,7 @@ NAMED_PURCHASES = Load(PURCHASES, ("purchase_id",))
 NAMED_PURCHASE_REFUNDS = Load(PURCHASE_REFUNDS, ("refund_id",))
 REFUNDS_OF_PURCHASES = Load(PURCHASE_REFUNDS, ("purchase_id",))
 NAMED_PAYMENT_NOTICES = Load(PAYMENT_NOTICES, ("notice_id",))
+NAMED_WEBHOOKS = Load(WEBHOOKS, ("webhook_id",))
 METHODS_OF_ACCOUNTS = Load(PAYMENT_METHODS, ("account_id",))
 TOKENS_OF_ACCOUNTS = Load(ACCOUNT_TOKENS, ("account_id",))
 CLAIMS_OF_CUSTOMERS = Load(TRIAL_CLAIMS, ("customer_id", "service"))
@@ -121,6 +123,7 @@ INSERT_OPERATIONS = Insert(tables.operations, OPERATIONS.columns)
 INSERT_PURCHASES = Insert(tables.purchases, PURCHASES.columns)
 INSERT_PURCHASE_REFUNDS = Insert(tables.purchase_refunds, PURCHASE_REFUNDS.columns)
 INSERT_PAYMENT_NOTICES = Insert(tables.payment_notices, PAYMENT_NOTICES.columns)
+INSERT_WEBHOOKS = Insert(tables.webhooks, WEBHOOKS.columns)
 INSERT_PAYMENT_METHODS = Insert(tables.payment_methods, PAYMENT_METHODS.columns)
 INSERT_EVENTS = Insert(tables.events, EVENTS.columns)
 INSERT_TRIAL_CLAIMS = Insert(tables.trial_claims, TRIAL_CLAIMS.columns)
@@ -143,6 +146,7 @@ UPDATE_ACCOUNTS = Update(
         "update_time",
         "state_reason",
         "low_balance_credits",
+        "token_epoch",
     ),
 )
 UPDATE_GRANTS = Update(
@@ -179,6 +183,7 @@ UPDATE_PURCHASE_REFUNDS = Update(
     tables.purchase_refunds, keys=("refund_id",), changing=("state", "gateway_reference", "resolve_time")
 )
 UPDATE_PAYMENT_NOTICES = Update(tables.payment_notices, keys=("notice_id",), changing=("times_received",))
+UPDATE_WEBHOOKS = Update(tables.webhooks, keys=("webhook_id",), changing=("url", "signing_secret", "create_time"))
 UPDATE_PAYMENT_METHODS = Update(
     tables.payment_methods,
     keys=("account_id", "gateway"),

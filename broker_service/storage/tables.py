@@ -111,6 +111,7 @@ accounts = Table(
     _instant("update_time"),
     _text("state_reason"),
     _count("low_balance_credits"),
+    _count("token_epoch"),
     CheckConstraint("reserved_credits >= 0", name="accounts_reserved_credits_not_negative"),
     CheckConstraint("ledger_credits >= reserved_credits", name="accounts_ledger_credits_cover_reserved"),
     **_UPDATED_IN_PLACE,
@@ -325,7 +326,6 @@ payment_methods = Table(
     _instant("create_time"),
 )
 
-# `month` is that of `spent_minor_units`, as YYYY-MM in UTC; `pending_purchase_id` is the payment under way.
 auto_top_ups = Table(
     "auto_top_ups",
     metadata,
@@ -335,8 +335,6 @@ auto_top_ups = Table(
     _count("threshold_credits"),
     Column("currency", String(3), nullable=False),
     _count("monthly_cap_minor_units"),
-    _text("month"),
-    _count("spent_minor_units"),
     _text("consent"),
     _instant("consent_time"),
     Column("failed_payments", Integer, nullable=False),

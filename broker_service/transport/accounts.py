@@ -4,22 +4,27 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 
 from iap.broker.v1 import account_pb2, account_pb2_grpc
 
 from broker_service.domain import commands
+from broker_service.domain.checks import account_of
 from broker_service.domain.directory import Role, ServiceState
+from broker_service.domain.errors import TokenOutdated
 from broker_service.domain.grants import order_of_use
 from broker_service.domain.identities import account_id_for
-from broker_service.domain.records import Account, Balance
-from broker_service.domain.tokens import TokenResult
-from broker_service.engine.balance_watch import BalanceWatch
+from broker_service.domain.records import Balance
+from broker_service.engine.auto_top_ups import AutoTopUps
+from broker_service.engine.balance_watch import BalanceReading, BalanceWatch
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.secrets import ACCOUNT_TOKEN_PREFIX, SecretSource, random_secret, secret_hash
+from broker_service.engine.webhooks import Webhooks
 from broker_service.engine.writing import with_retries
 from broker_service.storage.ledger_queries import EntrySelection
+from broker_service.transport.auto_top_ups import AutoTopUpMethods
 from broker_service.transport.endpoint import Admit, Caller, Gate, rpc, stream_rpc
 from broker_service.transport.errors import permission_denied, stopping
 from broker_service.transport.pages import cursor_of, page_size, page_token
@@ -27,7 +32,7 @@ from broker_service.transport.rendering import render_account, render_balance, r
 from broker_service.transport.times import optional_instant, optional_span, to_timestamp
 
 
-class AccountServicer(account_pb2_grpc.AccountServiceServicer):
+class AccountServicer(AutoTopUpMethods, account_pb2_grpc.AccountServiceServicer):
     """Opens accounts through the committer and shows them."""
 
     def __init__(
@@ -36,8 +41,10 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         directory: Directory,
         committer: Committer,
         reader: LedgerReader,
-        watch: BalanceWatch,
         *,
+        watch: BalanceWatch,
+        webhooks: Webhooks,
+        top_ups: AutoTopUps,
         new_secret: SecretSource = random_secret,
     ) -> None:
         self.gate = gate
@@ -45,6 +52,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self._committer = committer
         self._reader = reader
         self._watch = watch
+        self._webhooks = webhooks
+        self._top_ups = top_ups
         self._new_secret = new_secret
 
     @rpc(Role.CUSTOMER)
@@ -83,17 +92,44 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         if not caller.is_customer(account.customer_id):
             raise permission_denied("key of the account's customer")
         account_token = self._new_secret(ACCOUNT_TOKEN_PREFIX)
-        result = await self._rotate(
-            commands.RotateToken(
-                request_id=request.request_id.lower(),
-                account_id=account.account_id,
-                customer_id=caller.owner_id,
-                overlap=optional_span(request, "overlap") or timedelta(0),
-                token_hash=secret_hash(account_token),
+        rotating = asyncio.ensure_future(
+            self._committer.execute(
+                commands.RotateToken(
+                    request_id=request.request_id.lower(),
+                    account_id=account.account_id,
+                    customer_id=caller.owner_id,
+                    overlap=optional_span(request, "overlap") or timedelta(0),
+                    token_hash=secret_hash(account_token),
+                )
             )
         )
+        # A token that has leaked is stopped, whatever becomes of the caller.
+        result = await asyncio.shield(rotating)
         return account_pb2.RotateAccountTokenResponse(
             account_token="" if result.replayed else account_token, replayed=result.replayed
+        )
+
+    @rpc(Role.CUSTOMER)
+    async def SetLowBalanceAlert(
+        self, request: account_pb2.SetLowBalanceAlertRequest, caller: Caller
+    ) -> account_pb2.SetLowBalanceAlertResponse:
+        """See the contract."""
+        account = await self._directory.account(request.account_id)
+        if not caller.is_customer(account.customer_id):
+            raise permission_denied("key of the account's customer")
+        alert = await self._webhooks.set_low_balance_alert(
+            account_id=account.account_id,
+            customer_id=caller.owner_id,
+            threshold_credits=request.threshold_credits,
+            webhook_url=request.webhook_url,
+        )
+        return account_pb2.SetLowBalanceAlertResponse(
+            alert=account_pb2.LowBalanceAlert(
+                account_id=alert.account_id,
+                threshold_credits=alert.threshold_credits,
+                webhook_url=alert.webhook_url,
+                signing_secret=alert.signing_secret,
+            )
         )
 
     @rpc()
@@ -101,9 +137,9 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self, request: account_pb2.GetBalanceRequest, caller: Caller
     ) -> account_pb2.GetBalanceResponse:
         """See the contract."""
-        owner = await self.gate.readable_account(request, caller)
-        book = await self._reader.book(owner.account_id)
-        account = book.account or owner
+        named = await self.gate.readable_account(request, caller)
+        book = await self._reader.book(named.account_id, named.token)
+        account = account_of(book)
         grants = sorted((grant for grant in book.grants.values() if grant.remaining_credits > 0), key=order_of_use)
         return account_pb2.GetBalanceResponse(
             account=render_account(account),
@@ -130,6 +166,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
                 end_time=end_time,
                 limit=limit + 1,
             ),
+            account.token,
         )
         shown = found[:limit]
         return account_pb2.ListEntriesResponse(
@@ -142,29 +179,34 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self, request: account_pb2.WatchBalanceRequest, admit: Admit
     ) -> AsyncGenerator[account_pb2.WatchBalanceResponse, None]:
         """See the contract."""
-
-        async def readable_account() -> Account:
-            return await self.gate.readable_account(request, await admit())
-
-        account = await readable_account()
+        account_id = (await self.gate.readable_account(request, await admit())).account_id
         shown: Balance | None = None
-        async with aclosing(self._watch.readings(account.account_id)) as readings:
+        async with aclosing(self._watch.readings(account_id)) as readings:
             async for reading in readings:
                 # A key or a token that has stopped meanwhile shows nothing more.
-                await with_retries(readable_account)
-                if reading.balance != shown:
-                    shown = reading.balance
+                may_show = await with_retries(partial(self._may_show, request, admit, reading))
+                balance = reading.account.balance
+                if may_show and balance != shown:
+                    shown = balance
                     yield account_pb2.WatchBalanceResponse(
-                        balance=render_balance(reading.balance), time=to_timestamp(reading.time)
+                        balance=render_balance(balance), time=to_timestamp(reading.time)
                     )
         raise stopping()
 
-    async def _rotate(self, command: commands.RotateToken) -> TokenResult:
-        rotating = asyncio.ensure_future(self._committer.execute(command))
-        # Whatever becomes of the caller: the rotation goes on without it, and the tokens it stops are forgotten.
-        rotating.add_done_callback(self._forget_tokens)
-        return await asyncio.shield(rotating)
+    async def _may_show(self, request: account_pb2.WatchBalanceRequest, admit: Admit, reading: BalanceReading) -> bool:
+        """Tells whether a reading can be shown to who asked; not if it is older than what is known of the token.
 
-    def _forget_tokens(self, rotated: asyncio.Future[TokenResult]) -> None:
-        if not rotated.cancelled() and rotated.exception() is None:
-            self._directory.forget_tokens(token.token_hash for token in rotated.result().tokens)
+        Raises AccountNotFound, CallError.
+        """
+        for _ in range(2):
+            named = await self.gate.readable_account(request, await admit())
+            if named.token is None:
+                return True
+            try:
+                named.token.check(reading.account, self._committer.now(named.account_id))
+            except TokenOutdated:
+                self.gate.forget_token(request)
+            else:
+                return True
+        # Then a newer reading is on its way.
+        return False

@@ -173,6 +173,20 @@ class AdminServicer(PaymentNoticeLists):
         )
         return admin_pb2.SetCommissionResponse(provider=render_provider(provider))
 
+    @rpc(Role.OPERATOR)
+    async def ListProviders(
+        self, request: admin_pb2.ListProvidersRequest, _caller: Caller
+    ) -> admin_pb2.ListProvidersResponse:
+        """See the contract."""
+        cursor = cursor_of(request.page_token, (str,), "ListProviders")
+        limit = page_size(request.page_size)
+        found = await self._directory.providers_after("" if cursor is None else cursor[0], limit + 1)
+        shown = found[:limit]
+        return admin_pb2.ListProvidersResponse(
+            providers=[render_provider(provider) for provider in shown],
+            next_page_token=page_token([shown[-1].provider_id], "ListProviders") if len(found) > limit else "",
+        )
+
     # The books.
 
     @rpc(Role.OPERATOR)

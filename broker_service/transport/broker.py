@@ -5,10 +5,10 @@ from datetime import timedelta
 from iap.broker.v1 import broker_pb2, broker_pb2_grpc
 
 from broker_service.domain import commands
-from broker_service.domain.directory import ProviderState, Role
+from broker_service.domain.checks import account_of
+from broker_service.domain.directory import NamedAccount, ProviderState, Role
 from broker_service.domain.errors import AccountNotFound, InsufficientCredits, ReservationNotFound
 from broker_service.domain.identities import account_id_within, reservation_id_for
-from broker_service.domain.records import Account
 from broker_service.engine.committer import Committer
 from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
@@ -48,6 +48,7 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
                 max_ttl=service.max_ttl,
                 description=request.description,
                 metadata=dict(request.metadata),
+                token=account.token,
             )
         )
         return broker_pb2.ReserveResponse(
@@ -130,6 +131,7 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
                 credits=request.credits,
                 description=request.description,
                 metadata=dict(request.metadata),
+                token=account.token,
             )
         )
         return broker_pb2.ChargeResponse(
@@ -163,8 +165,8 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
         self, request: broker_pb2.CheckCreditsRequest, caller: Caller
     ) -> broker_pb2.CheckCreditsResponse:
         """See the contract."""
-        owner = await self._own_account(request.account_token, caller)
-        account = (await self._reader.book(owner.account_id)).account or owner
+        named = await self._own_account(request.account_token, caller)
+        account = account_of(await self._reader.book(named.account_id, named.token))
         balance = account.balance
         if request.credits <= balance.available_credits:
             return broker_pb2.CheckCreditsResponse(sufficient=True, balance=render_balance(balance))
@@ -181,11 +183,12 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
     ) -> broker_pb2.GetReservationResponse:
         """See the contract."""
         if request.reservation_id:
-            account_id, reservation_id = _account_of_reservation(request.reservation_id), request.reservation_id
+            reservation_id = request.reservation_id
+            reservation = await self._reader.reservation(_account_of_reservation(reservation_id), reservation_id)
         else:
-            account_id = (await self._own_account(request.account_token, caller)).account_id
-            reservation_id = reservation_id_for(account_id, "Reserve", request.request_id.lower())
-        reservation = await self._reader.reservation(account_id, reservation_id)
+            account = await self._own_account(request.account_token, caller)
+            reservation_id = reservation_id_for(account.account_id, "Reserve", request.request_id.lower())
+            reservation = await self._reader.reservation(account.account_id, reservation_id, account.token)
         if reservation.provider_id != caller.owner_id:
             raise ReservationNotFound(reservation_id=reservation_id)
         return broker_pb2.GetReservationResponse(reservation=render_reservation(reservation))
@@ -206,6 +209,7 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
                 before=None if cursor is None else (instant_of(cursor[0]), cursor[1]),
                 limit=limit + 1,
             ),
+            account.token,
         )
         shown = found[:limit]
         next_page_token = ""
@@ -216,10 +220,15 @@ class BrokerServicer(broker_pb2_grpc.BrokerServiceServicer):
             reservations=[render_reservation(reservation) for reservation in shown], next_page_token=next_page_token
         )
 
-    async def _own_account(self, account_token: str, caller: Caller) -> Account:
-        """Returns a token's account, whose service the caller sells. Raises AccountNotFound, or CallError."""
+    async def _own_account(self, account_token: str, caller: Caller) -> NamedAccount:
+        """Returns a token's account, whose service the caller sells; its `token` is still to be checked.
+
+        Raises AccountNotFound, TokenOutdated, or CallError.
+        """
         account = await self._directory.account_of_token(account_token)
         if account.provider_id != caller.owner_id:
+            # Nobody learns of an account by a token that has stopped.
+            await self._reader.check(account.account_id, account.token)
             raise permission_denied("key of the provider that sells the account's service")
         return account
 

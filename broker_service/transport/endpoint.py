@@ -14,9 +14,8 @@ import grpc
 from google.protobuf.message import Message
 from iap.broker.v1 import broker_pb2
 
-from broker_service.domain.directory import Role
-from broker_service.domain.errors import InsufficientCredits
-from broker_service.domain.records import Account
+from broker_service.domain.directory import NamedAccount, Role
+from broker_service.domain.errors import InsufficientCredits, TokenOutdated
 from broker_service.engine.directory import Directory
 from broker_service.storage.errors import StorageError
 from broker_service.transport.errors import (
@@ -77,26 +76,33 @@ class Gate:
             raise permission_denied(_KEY_NAMES[roles[0]])
         return caller
 
-    async def account(self, request: Any) -> Account:
-        """Returns the account that a request's oneof `account` names. Raises AccountNotFound."""
+    async def account(self, request: Any) -> NamedAccount:
+        """Returns the account that a request's oneof `account` names. Raises AccountNotFound.
+
+        What is then asked of the account has to check its `token`, and may find that TokenOutdated.
+        """
         if request.WhichOneof("account") == "account_token":
             return await self._directory.account_of_token(request.account_token)
         return await self._directory.account(request.account_id)
 
-    def check_customer(self, request: Any, account: Account, caller: Caller, *, or_operator: bool = False) -> None:
+    def forget_token(self, request: Any) -> None:
+        """Looks the account token of a request up again the next time: what is known of it is out of date."""
+        self._directory.forget_token(request.account_token)
+
+    def check_customer(self, account: NamedAccount, caller: Caller, *, or_operator: bool = False) -> None:
         """Raises CallError unless the caller may act for the account's customer.
 
         The token does, when the request names the account by it; else it takes the customer's key, or an operator's
         where that is enough.
         """
-        by_token = request.WhichOneof("account") == "account_token"
+        by_token = account.token is not None
         if not (by_token or caller.is_customer(account.customer_id) or (or_operator and caller.role is Role.OPERATOR)):
             raise permission_denied("key of the account's customer")
 
-    async def readable_account(self, request: Any, caller: Caller) -> Account:
+    async def readable_account(self, request: Any, caller: Caller) -> NamedAccount:
         """Returns the account that a request names for reading; operators may read all. Raises as the two above."""
         account = await self.account(request)
-        self.check_customer(request, account, caller, or_operator=True)
+        self.check_customer(account, caller, or_operator=True)
         return account
 
     def check(self, message: Message, within: str) -> None:
@@ -168,7 +174,12 @@ def rpc(
         async def method(servicer: Servicer, request: RequestMessage, context: Context) -> ResponseMessage:
             try:
                 caller = await servicer.gate.admit(context, request, roles)
-                return await handler(servicer, request, caller)
+                try:
+                    return await handler(servicer, request, caller)
+                except TokenOutdated:
+                    # Nothing has been done. Once more, with the token as it is now.
+                    servicer.gate.forget_token(request)
+                    return await handler(servicer, request, caller)
             except EXPECTED_ERRORS as error:
                 raise await servicer.gate.explain(error) from error
 

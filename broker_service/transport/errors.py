@@ -8,7 +8,14 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from iap.broker.v1 import broker_pb2
 
-from broker_service.domain.errors import AlreadyExists, InsufficientCredits, InvalidField, NotFound, Refusal
+from broker_service.domain.errors import (
+    AlreadyExists,
+    InsufficientCredits,
+    InvalidField,
+    NotFound,
+    Refusal,
+    TokenOutdated,
+)
 from broker_service.engine.committer import DeadlinePassedError, HaltedError, OverloadedError
 from broker_service.engine.payment_desk import GatewayUnavailableError
 from broker_service.storage.errors import StorageConflictError, StorageError
@@ -35,7 +42,7 @@ def to_call_error(error: Exception, offer: broker_pb2.Offer | None = None) -> Ca
         return invalid_argument(DOMAIN, [FieldViolation(error.field, error.description)])
     if isinstance(error, InsufficientCredits):
         return _insufficient_credits(error, offer or broker_pb2.Offer())
-    if isinstance(error, Refusal):
+    if isinstance(error, Refusal) and not isinstance(error, TokenOutdated):
         return _refused(error)
     return _not_done(error)
 
@@ -108,7 +115,8 @@ def _not_done(error: Exception) -> CallError:
         return overloaded(DOMAIN, "the broker has too much to do", _RETRY_AFTER)
     if isinstance(error, DeadlinePassedError):
         return overloaded(DOMAIN, "the call's time ran out while it waited for a commit", _RETRY_AFTER)
-    if isinstance(error, StorageConflictError):
+    # A token that is changed again and again while it is looked up is in the same case.
+    if isinstance(error, StorageConflictError | TokenOutdated):
         return CallError(
             code=grpc.StatusCode.ABORTED,
             reason="STORAGE_CONFLICT",

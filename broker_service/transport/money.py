@@ -1,8 +1,10 @@
 """Money between the contract's units and nanos and the minor units that the broker reckons in."""
 
-from google.type.money_pb2 import Money
-from iso4217 import Currency
+from decimal import Decimal
 
+from google.type.money_pb2 import Money
+
+from broker_service.domain.currencies import minor_unit_digits
 from broker_service.domain.errors import InvalidField
 
 _NANOS_DIGITS = 9
@@ -13,7 +15,7 @@ def to_minor_units(money: Money, field: str) -> int:
 
     Raises InvalidField for a currency that ISO 4217 does not list with a minor unit, and for an amount finer than that.
     """
-    exponent = _exponent(money.currency_code)
+    exponent = minor_unit_digits(money.currency_code)
     if exponent is None:
         raise InvalidField(
             field=f"{field}.currency_code", description="must be a currency of ISO 4217 with a minor unit"
@@ -29,7 +31,7 @@ def to_minor_units(money: Money, field: str) -> int:
 
 def to_money(currency: str, amount_minor_units: int) -> Money:
     """Renders an amount; its units and nanos have the same sign."""
-    exponent = _exponent(currency) or 0
+    exponent = minor_unit_digits(currency) or 0
     sign = -1 if amount_minor_units < 0 else 1
     units, minor_units = divmod(abs(amount_minor_units), 10**exponent)
     return Money(
@@ -37,9 +39,7 @@ def to_money(currency: str, amount_minor_units: int) -> Money:
     )
 
 
-def _exponent(currency: str) -> int | None:
-    try:
-        exponent: int | None = Currency(currency).exponent
-    except ValueError:
-        return None
-    return exponent
+def format_money(currency: str, amount_minor_units: int) -> str:
+    """Returns an amount for people, such as `1,234.50 EUR`, with as many decimals as the currency has."""
+    exponent = minor_unit_digits(currency) or 0
+    return f"{Decimal(amount_minor_units).scaleb(-exponent):,.{exponent}f} {currency}"

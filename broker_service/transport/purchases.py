@@ -32,13 +32,16 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
     ) -> purchase_pb2.CreatePurchaseResponse:
         """See the contract."""
         account = await self.gate.account(request)
+        # Before what else may not be found.
+        await self._reader.check(account.account_id, account.token)
         pack = await self._directory.pack(request.pack_id)
-        self.gate.check_customer(request, account, caller)
+        self.gate.check_customer(account, caller)
         result = await self._desk.start(
             request_id=request.request_id.lower(),
             account_id=account.account_id,
             pack=pack,
             return_url=request.return_url,
+            token=account.token,
         )
         purchase = result.purchase
         pending = purchase.state is PurchaseState.PENDING
@@ -60,9 +63,7 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
                 purchase=render_purchase(await self._own_purchase(request.purchase_id, caller))
             )
         account = await self._directory.account_of_token(request.account_token)
-        purchase = await self._desk.purchase(request.purchase_id)
-        if purchase.account_id != account.account_id:
-            raise PurchaseNotFound(purchase_id=request.purchase_id)
+        purchase = await self._reader.purchase(account.account_id, request.purchase_id, account.token)
         return purchase_pb2.GetPurchaseResponse(purchase=render_purchase(purchase))
 
     @rpc()
@@ -75,7 +76,7 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
         cursor = cursor_of(request.page_token, (int, str), *scope)
         limit = page_size(request.page_size)
         before = None if cursor is None else (instant_of(cursor[0]), cursor[1])
-        found = await self._reader.purchases(account.account_id, PurchaseSelection(before, limit + 1))
+        found = await self._reader.purchases(account.account_id, PurchaseSelection(before, limit + 1), account.token)
         shown = found[:limit]
         next_page_token = ""
         if len(found) > limit:

@@ -50,7 +50,7 @@ _ENTRY_KINDS = {
     EntryKind.EXPIRY: account_pb2.ENTRY_KIND_EXPIRY,
     EntryKind.PURCHASE_REFUND: account_pb2.ENTRY_KIND_PURCHASE_REFUND,
 }
-_PURCHASE_STATES = {
+PURCHASE_STATES = {
     PurchaseState.PENDING: purchase_pb2.PURCHASE_STATE_PENDING,
     PurchaseState.PAID: purchase_pb2.PURCHASE_STATE_PAID,
     PurchaseState.FAILED: purchase_pb2.PURCHASE_STATE_FAILED,
@@ -207,7 +207,7 @@ def render_purchase(purchase: Purchase) -> purchase_pb2.Purchase:
         price=to_money(purchase.currency, purchase.price_minor_units),
         commission=to_money(purchase.currency, purchase.commission_minor_units),
         provider_share=to_money(purchase.currency, purchase.provider_share_minor_units),
-        state=_PURCHASE_STATES[purchase.state],
+        state=PURCHASE_STATES[purchase.state],
         create_time=to_timestamp(purchase.create_time),
         pay_time=None if purchase.pay_time is None else to_timestamp(purchase.pay_time),
         checkout_expire_time=to_timestamp(purchase.checkout_expire_time),

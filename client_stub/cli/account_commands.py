@@ -1,6 +1,6 @@
 """`iap open`, `iap balance`, `iap watch`, `iap statement`: a customer's account."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import click
@@ -16,25 +16,14 @@ from iap.broker.v1.account_pb2 import (
 
 from client_stub.accounts import AccountClient
 from client_stub.cli.documents import print_document, print_line, to_document
+from client_stub.cli.provider_statement import show_statement
 from client_stub.cli.running import connect_to_broker, runs_async
 from client_stub.cli.settings import AccountChoice, Settings, choose_account, shared_options
 from client_stub.cli.statement import Statement
-from client_stub.cli.tables import LEFT, RIGHT, format_time, pairs, table
+from client_stub.cli.tables import LEFT, RIGHT, format_time, pairs, table, word
+from client_stub.cli.times import read_instant
 
 _READINGS: Final = 3
-
-
-def _read_instant(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
-    """Read an instant in ISO 8601; without an offset it is in UTC, as all times of the command are."""
-    if value is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is no time: write 2026-01-31 or 2026-01-31T12:00:00+01:00", ctx=context, param=parameter
-        ) from error
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 @click.command("open", short_help="Open an account and print its token.")
@@ -69,15 +58,26 @@ async def balance(settings: Settings) -> None:
 
 
 @click.command("statement")
-@click.option("--since", callback=_read_instant, metavar="TIME", help="Only entries at or after this time (UTC).")
-@click.option("--until", callback=_read_instant, metavar="TIME", help="Only entries before this time (UTC).")
-@shared_options(hidden=True)
+@click.option(
+    "--since", "--start", "since", callback=read_instant, metavar="TIME", help="Only at or after this time (UTC)."
+)
+@click.option("--until", "--end", "until", callback=read_instant, metavar="TIME", help="Only before this time (UTC).")
+@click.option("--provider", "provider_id", metavar="ID", help="A provider's statement, with its key or the operator's.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV; of a provider's statement.")
+@shared_options(hidden=True, own_provider=True)
 @runs_async
-async def statement(settings: Settings, since: datetime | None, until: datetime | None) -> None:
-    """Show the account's entries, oldest first.
+async def statement(
+    settings: Settings, since: datetime | None, until: datetime | None, provider_id: str | None, as_csv: bool
+) -> None:
+    """Show the account's entries, oldest first; or, with --provider, what has moved the money a provider is owed.
 
-    All of them together must give the account's credits; that is checked, and fails the command if they do not.
+    All entries together must give the account's credits; that is checked, and fails the command if they do not.
     """
+    if provider_id is not None:
+        await show_statement(settings, provider_id, since, until, as_csv=as_csv)
+        return
+    if as_csv:
+        raise click.UsageError("--csv goes with --provider")
     account = choose_account(settings)
     async with connect_to_broker(AccountClient, settings, key=account.key) as client:
         shown = await _read_statement(client, account, since, until)
@@ -158,7 +158,7 @@ def _balance_text(response: GetBalanceResponse) -> str:
         [
             ("account", response.account.account_id),
             ("service", response.account.service),
-            ("state", _word(AccountState.Name(response.account.state), "ACCOUNT_STATE_")),
+            ("state", word(AccountState.Name(response.account.state), "ACCOUNT_STATE_")),
             ("ledger credits", response.balance.ledger_credits),
             ("reserved credits", response.balance.reserved_credits),
             ("available credits", response.balance.available_credits),
@@ -177,7 +177,7 @@ def _balance_text(response: GetBalanceResponse) -> str:
     rows = [
         (
             format_time(grant.create_time),
-            _word(GrantKind.Name(grant.kind), "GRANT_KIND_"),
+            word(GrantKind.Name(grant.kind), "GRANT_KIND_"),
             grant.credits,
             grant.remaining_credits,
             grant.reserved_credits,
@@ -208,12 +208,8 @@ def _statement_text(shown: Statement) -> str:
 def _entry_row(entry: Entry) -> tuple[object, ...]:
     return (
         format_time(entry.time),
-        _word(EntryKind.Name(entry.kind), "ENTRY_KIND_"),
+        word(EntryKind.Name(entry.kind), "ENTRY_KIND_"),
         f"{entry.credits:+d}",
         entry.ledger_credits_after,
         entry.description,
     )
-
-
-def _word(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix).lower().replace("_", " ")

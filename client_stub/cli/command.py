@@ -5,7 +5,16 @@ from typing import Final
 
 import click
 
-from client_stub.cli import account_commands, catalog_commands, purchase_commands, service_commands
+from client_stub.cli import (
+    account_commands,
+    admin_commands,
+    catalog_commands,
+    event_commands,
+    provider_commands,
+    purchase_commands,
+    service_commands,
+    webhook_commands,
+)
 from client_stub.cli.failures import INTERRUPTED, REFUSED, WRONG_SETTINGS, print_error
 from client_stub.cli.settings import shared_options
 from client_stub.errors import ConfigurationError
@@ -22,7 +31,7 @@ Exit codes:
 @click.group("iap", epilog=_EPILOG)
 @shared_options(hidden=False)
 def iap() -> None:
-    """Buy credits from a broker and use a provider's services with them.
+    """Buy credits from a broker and use a provider's services with them; sell services, and operate a broker.
 
     The options below may also stand after the command. Plaintext is for servers on this machine; for others choose
     --tls, --tls-ca or --insecure.
@@ -39,6 +48,10 @@ for _command in (
     catalog_commands.services,
     service_commands.quote,
     service_commands.serve,
+    provider_commands.provider,
+    admin_commands.admin,
+    event_commands.events,
+    webhook_commands.webhook,
 ):
     iap.add_command(_command)
 

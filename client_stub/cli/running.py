@@ -2,9 +2,9 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
@@ -15,6 +15,9 @@ from client_stub.service_client import ServiceClient
 
 Parameters = ParamSpec("Parameters")
 Client = TypeVar("Client", bound=ServiceClient)
+CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])
+
+yes_option: Final = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def runs_async(
@@ -31,6 +34,21 @@ def runs_async(
             click.get_current_context().exit(report(error, settings))
 
     return run
+
+
+def request_id_option(once: str) -> Callable[[CommandFunction], CommandFunction]:
+    """Give a command the id by which it can be repeated; `once` says what then happens once."""
+    return click.option("--request-id", metavar="UUID", help=f"Repeat an earlier call: {once}.")
+
+
+@contextmanager
+def repeatable(request_id: str, once: str) -> Iterator[None]:
+    """Say, when no server answers, how to repeat the call; `once` says what then does not happen twice."""
+    try:
+        yield
+    except NOT_ANSWERED as error:
+        error.add_note(f"repeat it with --request-id {request_id}, and {once}")
+        raise
 
 
 @asynccontextmanager

@@ -25,6 +25,8 @@ class Settings:
     account_token: str | None
     account_id: str | None
     customer_key: str | None
+    provider_key: str | None
+    operator_key: str | None
     tls: TlsOptions | None
     insecure: bool
     as_json: bool
@@ -40,11 +42,17 @@ class AccountChoice:
     key: str | None = None
 
 
-def shared_options(*, hidden: bool) -> Callable[[CommandFunction], CommandFunction]:
-    """Give a command the shared options; they may stand before the subcommand's name or after it."""
+def shared_options(*, hidden: bool, own_provider: bool = False) -> Callable[[CommandFunction], CommandFunction]:
+    """Give a command the shared options; they may stand before the subcommand's name or after it.
+
+    With `own_provider` the command has a --provider of its own, and the shared one stands before its name only.
+    """
+    provider = _option(
+        "--provider", metavar="TARGET", default="127.0.0.1:50052", envvar="IAP_PROVIDER", help="The provider."
+    )
     options = (
         _option("--broker", metavar="TARGET", default="127.0.0.1:50051", envvar="IAP_BROKER", help="The broker."),
-        _option("--provider", metavar="TARGET", default="127.0.0.1:50052", envvar="IAP_PROVIDER", help="The provider."),
+        *([] if own_provider else [provider]),
         _option("--account-token", metavar="TOKEN", envvar="IAP_ACCOUNT_TOKEN", help="The account, by its token."),
         _option(
             "--account-id",
@@ -52,6 +60,8 @@ def shared_options(*, hidden: bool) -> Callable[[CommandFunction], CommandFuncti
             help="The account, by its id and the customer's key, instead of the token.",
         ),
         _option("--customer-key", metavar="KEY", envvar="IAP_CUSTOMER_KEY", help="The customer's key."),
+        _option("--provider-key", metavar="KEY", envvar="IAP_PROVIDER_KEY", help="The provider's key."),
+        _option("--operator-key", metavar="KEY", envvar="IAP_OPERATOR_KEY", help="The operator's key."),
         _option("--tls", is_flag=True, envvar="IAP_TLS", help="Use TLS and trust the well-known authorities."),
         _option(
             "--tls-ca",
@@ -95,6 +105,31 @@ def choose_account(settings: Settings) -> AccountChoice:
             raise click.UsageError("--account-id goes with the customer's key: --customer-key or IAP_CUSTOMER_KEY")
         return AccountChoice(account_id=settings.account_id, key=settings.customer_key)
     return AccountChoice(account_token=require_account_token(settings))
+
+
+def require_provider_key(settings: Settings) -> str:
+    """Return the provider's key; UsageError when there is none."""
+    if settings.provider_key is None:
+        raise click.UsageError("this takes the provider's key: --provider-key or IAP_PROVIDER_KEY")
+    return settings.provider_key
+
+
+def require_operator_key(settings: Settings) -> str:
+    """Return the operator's key; UsageError when there is none."""
+    if settings.operator_key is None:
+        raise click.UsageError("this takes the operator's key: --operator-key or IAP_OPERATOR_KEY")
+    return settings.operator_key
+
+
+def require_figures_key(settings: Settings) -> str:
+    """Return the key that shows a provider's figures: the provider's, else the operator's; UsageError without both."""
+    key = settings.provider_key or settings.operator_key
+    if key is None:
+        raise click.UsageError(
+            "this takes the provider's key, --provider-key or IAP_PROVIDER_KEY, or the operator's, "
+            "--operator-key or IAP_OPERATOR_KEY"
+        )
+    return key
 
 
 def require_account_token(settings: Settings) -> str:

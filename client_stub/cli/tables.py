@@ -44,6 +44,11 @@ def count(number: int, unit: str) -> str:
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
+def word(name: str, prefix: str) -> str:
+    """Return the name of an enum's value as a word for people."""
+    return name.removeprefix(prefix).lower().replace("_", " ")
+
+
 def format_time(time: Timestamp) -> str:
     """Return the instant in UTC, to the second."""
     return time.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S")

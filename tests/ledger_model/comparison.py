@@ -8,6 +8,7 @@ from typing import Any
 
 from broker_service.domain.commands import Command, Settle
 from broker_service.domain.identities import shard_of
+from broker_service.domain.known_tokens import KnownToken
 from tests.ledger_model.brokers import Broker, Brokers
 from tests.ledger_model.figures import RESERVATION, Figures, book_figures, figures_of
 from tests.ledger_model.naive_model import Account, NaiveLedger
@@ -33,6 +34,14 @@ class Comparison:
 
     def turn_to_the_other_broker(self) -> None:
         self._turn = 1 - self._turn
+
+    def look_up(self, account_id: str, back: int) -> KnownToken | None:
+        """Returns what a look-up tells now of a token of an account, counted back from its newest; None without any."""
+        account = self._model.accounts.get(account_id)
+        if account is None:
+            return None
+        ends = list(account.tokens.values())
+        return KnownToken(len(ends) - 1, ends[-1 - back % len(ends)])
 
     def execute(self, commands: list[Command]) -> None:
         """Has commands executed that arrive together; they make one batch of each shard that they are about."""

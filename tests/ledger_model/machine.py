@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker_service.domain import commands as ask
 from broker_service.domain import purchase_commands as sales
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import MAX_CREDITS, GrantKind
 from tests.ledger_model.brokers import Brokers
 from tests.ledger_model.changes import about_another, with_a_change
@@ -30,6 +31,8 @@ spans = st.sampled_from([*[MAX_TTL, MAX_TTL, None, SECOND, MAX_TTL - TICK] * 3, 
 kinds = st.sampled_from([GrantKind.PROMOTIONAL, GrantKind.TRIAL])
 priorities = st.sampled_from([100, 99, 101])
 lives = st.sampled_from([*[None, None, SECOND, SECOND, 2 * SECOND, 3 * SECOND] * 2, timedelta()])
+# How far back from the newest a token is that is looked up; None: what the last look-up has told.
+tokens = st.sampled_from([0, 0, 0, 1, 2, None, None])
 # Price in minor units, commission in basis points.
 pack_terms = st.tuples(st.sampled_from([0, 1, 2, 3, 999, 10**12]), st.sampled_from([0, 1, 2500, 5000, 10_000]))
 troubles = st.sampled_from([None] * 20 + ["service", "archived", "service_retired", "provider_suspended"])
@@ -50,6 +53,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.made: list[Making] = []
         self.bought: list[sales.StartPurchase] = []
         self.waiting: list[ask.Command] = []
+        self.known: dict[int, KnownToken | None] = {}
         self.agrees = True
 
     @initialize(gifts=gifts)
@@ -58,23 +62,35 @@ class LedgerMachine(RuleBasedStateMachine):
             self._ask(self.requests.open(number), waits=True)
         for gift in gifts:
             self.grant(0, *gift, waits=True)
-        self.make("charge", 0, 2, None, suspended=False, waits=True)
-        self.make("reserve", 0, 3, MAX_TTL, suspended=False, waits=False)
+        self.make("charge", 0, 2, None, token=None, suspended=False, waits=True)
+        self.make("reserve", 0, 3, MAX_TTL, token=None, suspended=False, waits=False)
 
     @rule(
         what=st.sampled_from(["reserve", "reserve", "reserve", "charge"]),
         number=whose,
         amount=amounts,
         ttl=spans,
+        token=tokens,
         suspended=rarely,
         waits=waiting,
     )
-    def make(self, what: str, number: int, amount: int, ttl: timedelta | None, suspended: bool, waits: bool) -> None:
+    def make(
+        self,
+        what: str,
+        number: int,
+        amount: int,
+        ttl: timedelta | None,
+        *,
+        token: int | None,
+        suspended: bool,
+        waits: bool,
+    ) -> None:
         command: Making
+        known = self._known(number, token)
         if what == "reserve":
-            command = self.requests.reserve(number, amount, ttl, suspended=suspended)
+            command = self.requests.reserve(number, amount, ttl, known, suspended=suspended)
         else:
-            command = self.requests.charge(number, amount, suspended=suspended)
+            command = self.requests.charge(number, amount, known, suspended=suspended)
         self._ask(command, waits)
         if waits or self.comparison.last_was_answered:
             self.made.append(command)
@@ -113,6 +129,7 @@ class LedgerMachine(RuleBasedStateMachine):
         validity=lives,
         terms=pack_terms,
         trouble=troubles,
+        token=tokens,
         pays=st.booleans(),
     )
     def start_purchase(
@@ -121,11 +138,14 @@ class LedgerMachine(RuleBasedStateMachine):
         amount: int,
         validity: timedelta | None,
         terms: tuple[int, int],
+        *,
         trouble: str | None,
+        token: int | None,
         pays: bool,
     ) -> None:
         """Pays in the same batch, or leaves it for later."""
-        self.bought.append(self.requests.start_purchase(number, amount, validity or None, *terms, trouble))
+        known = self._known(number, token)
+        self.bought.append(self.requests.start_purchase(number, amount, validity or None, *terms, trouble, token=known))
         self._ask(self.bought[-1], waits=pays)
         if pays:
             self.resolve_payment(0, fails=False, waits=False)
@@ -196,6 +216,11 @@ class LedgerMachine(RuleBasedStateMachine):
         finally:
             if not self.agrees:
                 self.brokers.open_anew()
+
+    def _known(self, number: int, back: int | None) -> KnownToken | None:
+        if back is not None:
+            self.known[number] = self.comparison.look_up(self.requests.account_ids[number], back)
+        return self.known.get(number)
 
     def _look(self) -> None:
         self.agrees = False

@@ -127,11 +127,13 @@ def refusals(account: Any, it: Any, key: tuple[type, object], now: datetime) -> 
     """When a command is refused and why, in the contract's order; the first that holds is the answer."""
     row = account and account.reservations.get(getattr(it, "reservation_id", None))
     sale = account and account.purchases.get(getattr(it, "purchase_id", None))
-    refund = isinstance(it, ask.Refund)
+    refund, token = isinstance(it, ask.Refund), getattr(it, "token", None)
     yield isinstance(it, Ending) and not (row and row.provider_id == it.provider_id), "RESERVATION_NOT_FOUND"
     yield isinstance(it, sales.CompleteSandboxPayment) and not sale, "PURCHASE_NOT_FOUND"
     yield not account and not isinstance(it, ask.OpenAccount), "ACCOUNT_NOT_FOUND"
     yield isinstance(it, ask.RotateToken) and it.customer_id != account.customer_id, "ACCOUNT_NOT_FOUND"
+    yield token and token.epoch != len(account.tokens) - 1, "TOKEN_OUTDATED"
+    yield token and token.expire_time and token.expire_time <= now, "ACCOUNT_NOT_FOUND"
     if account and key in account.answered:
         yield account.answered[key][0] != parameters_of(it), "REQUEST_ID_REUSED"
         return
@@ -158,10 +160,8 @@ def carry_out(account: Account, it: Any, now: datetime) -> tuple[int, int, int]:
     """Does what a command asks for; returns the credits captured, released and refunded."""
     if isinstance(it, ask.Settle | ask.OpenAccount) or getattr(it, "state", None) == account.state:
         return 0, 0, 0
-    account.last_change = now
+    account.last_change, account.state = now, getattr(it, "state", account.state)
     match it:
-        case ask.ChangeAccountState():
-            account.state = it.state
         case ask.GrantCredits():
             account.add(it.grant_id, it.kind, it.credits, it.expire_time, now, priority=it.priority)
         case ask.RotateToken():
@@ -178,7 +178,7 @@ def carry_out(account: Account, it: Any, now: datetime) -> tuple[int, int, int]:
             sale.state, sale.pay_time = ("PAID", now) if succeeded else ("FAILED", None)
             if succeeded:
                 account.add(grant_id_for(purchase_id), "PAID", sale.credits, sale.validity and now + sale.validity, now)
-        case _:
+        case _ if hasattr(it, "reservation_id"):
             return move(account, it, now)
     return 0, 0, 0
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from broker_service.domain import commands as ask
 from broker_service.domain import purchase_commands as sales
 from broker_service.domain.identities import account_id_for, shard_of
+from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import MAX_BALANCE, AccountState, GrantKind
 
 SECOND = timedelta(seconds=1)
@@ -68,7 +69,9 @@ class Requests:
             token_hash=next(self._token_hashes),
         )
 
-    def reserve(self, number: int, amount: int, ttl: timedelta | None, *, suspended: bool) -> ask.Reserve:
+    def reserve(
+        self, number: int, amount: int, ttl: timedelta | None, token: KnownToken | None, *, suspended: bool
+    ) -> ask.Reserve:
         return ask.Reserve(
             request_id=self._new_id(ask.Reserve),
             account_id=self.account_ids[number],
@@ -80,11 +83,12 @@ class Requests:
             max_ttl=MAX_TTL,
             description="work",
             metadata={},
+            token=token,
         )
 
-    def charge(self, number: int, amount: int, *, suspended: bool) -> ask.Charge:
+    def charge(self, number: int, amount: int, token: KnownToken | None, *, suspended: bool) -> ask.Charge:
         account_id, provider_id = self.account_ids[number], OWNERS[number].service
-        return ask.Charge(self._new_id(ask.Charge), account_id, provider_id, suspended, amount, "work", {})
+        return ask.Charge(self._new_id(ask.Charge), account_id, provider_id, suspended, amount, "work", {}, token)
 
     def capture(self, first: Making, amount: int | None, *, keep_open: bool) -> ask.Capture:
         return ask.Capture(*self._about(ask.Capture, first), amount, keep_open)
@@ -122,7 +126,15 @@ class Requests:
         return ask.Settle(self.account_ids[number])
 
     def start_purchase(
-        self, number: int, amount: int, validity: timedelta | None, price: int, rate: int, trouble: str | None
+        self,
+        number: int,
+        amount: int,
+        validity: timedelta | None,
+        price: int,
+        rate: int,
+        trouble: str | None,
+        *,
+        token: KnownToken | None,
     ) -> sales.StartPurchase:
         """Asks to buy a pack that has some trouble: the name of a flag, or "service" for another one's pack."""
         pack = sales.PackTerms(
@@ -140,7 +152,7 @@ class Requests:
             provider_suspended=trouble == "provider_suspended",
         )
         request_id = self._new_id(sales.StartPurchase)
-        return sales.StartPurchase(request_id, self.account_ids[number], pack, "https://shop.example")
+        return sales.StartPurchase(request_id, self.account_ids[number], pack, "https://shop.example", token=token)
 
     def resolve_payment(self, purchase: sales.StartPurchase, *, succeeded: bool) -> sales.CompleteSandboxPayment:
         request_id = self._new_id(sales.CompleteSandboxPayment)

@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 from google.type.money_pb2 import Money
+from iap.broker.v1.settlement_pb2 import CreatePayoutRequest
 
 from broker_service.domain.records import PaymentNoticeKind
 from tests.contract.broker_purchases.till import refund_id_of, refund_purchase, tell, unanswered_refunds
+from tests.contract.broker_world.money import mark
 from tests.contract.broker_world.operations import (
     charged,
     extend,
@@ -14,7 +16,7 @@ from tests.contract.broker_world.operations import (
     resume_account,
     rotate_token,
 )
-from tests.contract.broker_world.world import Account, World
+from tests.contract.broker_world.world import Account, World, call, new_id
 
 
 async def live_through_everything(world: World, *, gets_money_back: bool = True) -> Account:
@@ -45,6 +47,7 @@ async def live_through_everything(world: World, *, gets_money_back: bool = True)
     await refund(world, outlives_its_grant)
     await world.reserved(account, 5)
     await rotate_token(world, account, overlap=timedelta(days=7))
+    await _be_paid(world)
     if gets_money_back:
         await _give_money_back(world, account)
     return account
@@ -72,3 +75,15 @@ async def _give_money_back(world: World, account: Account) -> None:
     for purchase_id in (overtaken, lost):
         await tell(world, PaymentNoticeKind.CHARGED_BACK, purchase_id)
     await resume_account(world, account)
+
+
+async def _be_paid(world: World) -> None:
+    """Pays the provider what it is owed: once in vain, then for good; the next payout is left under way."""
+    operator, provider_id = world.running.operator_key, world.provider.id
+    for currency, outcomes in (("EUR", (False, True)), ("JPY", (None,))):
+        for paid in outcomes:
+            request = CreatePayoutRequest(request_id=new_id(), provider_id=provider_id, currency=currency)
+            payout = (await call(world.stubs.settlement.CreatePayout, request, operator)).payout
+            world.clock.move(timedelta(seconds=1))
+            if paid is not None:
+                await mark(world, payout.payout_id, paid=paid)

@@ -181,6 +181,11 @@ OPERATIONS = {
     "UPDATE operations SET shard_id = 1 - shard_id": {"ACCOUNT_EXISTS"},
 }
 
+# So many that one page of the audit names each of them.
+_FIRST_MOVEMENTS = (
+    "journal_entry_id IN (SELECT journal_entry_id FROM journal_entries ORDER BY journal_entry_id LIMIT 20)"
+)
+
 MONEY = {
     "UPDATE purchases SET state = 'FAILED' WHERE state = 'PAID'": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED"},
     "UPDATE purchases SET state = 'PAID' WHERE state = 'FAILED'": {"PURCHASE_IS_GRANTED", "PAID_AT_A_TIME"},
@@ -192,17 +197,62 @@ MONEY = {
     "UPDATE purchases SET account_id = 'acc_none'": {"ACCOUNT_EXISTS", "ID_NAMES_ACCOUNT", "PURCHASE_IS_GRANTED"},
     "DELETE FROM purchases": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED", "REFUND_OF_A_SALE"},
     "UPDATE purchases SET origin = 'NONSENSE'": {"STATE_KNOWN"},
-    "UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
-    "UPDATE journal_postings SET currency = 'USD' WHERE line = 1": {"JOURNAL_SUMS_TO_ZERO"},
-    f"UPDATE journal_postings SET amount_minor_units = {MOST}": {"JOURNAL_SUMS_TO_ZERO"},
-    "DELETE FROM journal_postings WHERE line = 3": {"JOURNAL_SUMS_TO_ZERO"},
+    f"UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1 AND {_FIRST_MOVEMENTS}": {
+        "JOURNAL_SUMS_TO_ZERO"
+    },
+    f"UPDATE journal_postings SET currency = 'USD' WHERE line = 1 AND {_FIRST_MOVEMENTS}": {"JOURNAL_SUMS_TO_ZERO"},
+    f"UPDATE journal_postings SET amount_minor_units = {MOST} WHERE {_FIRST_MOVEMENTS}": {"JOURNAL_SUMS_TO_ZERO"},
+    f"DELETE FROM journal_postings WHERE line = 2 AND {_FIRST_MOVEMENTS}": {"JOURNAL_SUMS_TO_ZERO"},
     "DELETE FROM journal_postings": {"SALE_IS_BOOKED"},
-    "DELETE FROM journal_entries": {"JOURNAL_ENTRY_EXISTS"},
+    f"DELETE FROM journal_entries WHERE {_FIRST_MOVEMENTS}": {"JOURNAL_ENTRY_EXISTS"},
     "UPDATE journal_entries SET kind = 'NONSENSE'": {"JOURNAL_KIND"},
     "UPDATE journal_entries SET purchase_id = 'pur_none'": {"SALE_IS_BOOKED"},
     "UPDATE journal_postings SET amount_minor_units = amount_minor_units * 2": {"SALE_IS_BOOKED"},
     "UPDATE journal_postings SET money_account = 'provider_payable:prv_other'"
     " WHERE money_account LIKE 'provider_payable%'": {"SALE_IS_BOOKED"},
+}
+
+PAYOUTS = {
+    "UPDATE payouts SET amount_minor_units = amount_minor_units + 1": {"PAYOUT_IS_BOOKED"},
+    f"UPDATE payouts SET amount_minor_units = {MOST}": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET amount_minor_units = 0": {"PAYOUT_IN_RANGE", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET currency = 'USD'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET provider_id = 'prv_none'": {"PROVIDER_EXISTS", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'NONSENSE'": {"STATE_KNOWN", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'PAID' WHERE state = 'FAILED'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'FAILED' WHERE state = 'PAID'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'IN_TRANSIT' WHERE state = 'PAID'": {"PAYOUT_RESOLUTION", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET state = 'PAID' WHERE state = 'IN_TRANSIT'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolve_time = NULL WHERE state = 'PAID'": {"PAYOUT_RESOLUTION", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET resolve_time = create_time WHERE state = 'IN_TRANSIT'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolution_id = NULL WHERE state = 'FAILED'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolution_fingerprint = NULL WHERE state = 'FAILED'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolution_id = 'res_none' WHERE state = 'IN_TRANSIT'": {"PAYOUT_RESOLUTION"},
+    "UPDATE payouts SET resolve_time = 0 WHERE state <> 'IN_TRANSIT'": {"PAYOUT_TIMES", "PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET create_time = create_time - 1": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM payouts": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM payouts WHERE state = 'IN_TRANSIT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE payouts SET payout_id = 'x' || payout_id": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM journal_entries WHERE kind = 'PAYOUT_PAID'": {"PAYOUT_IS_BOOKED", "JOURNAL_ENTRY_EXISTS"},
+    "UPDATE journal_entries SET kind = 'PAYOUT_FAILED' WHERE kind = 'PAYOUT_PAID'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'PAYOUT' WHERE kind = 'SALE'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET kind = 'SALE' WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED", "SALE_IS_BOOKED"},
+    "UPDATE journal_entries SET payout_id = NULL WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET payout_id = 'pay_none' WHERE kind = 'PAYOUT_FAILED'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET provider_id = 'prv_other' WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET time = time + 1 WHERE kind = 'PAYOUT'": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_entries SET journal_entry_id = 'again:' || payout_id WHERE kind = 'PAYOUT_PAID'": {
+        "PAYOUT_IS_BOOKED",
+        "JOURNAL_ENTRY_EXISTS",
+    },
+    "INSERT INTO journal_entries (journal_entry_id, kind, provider_id, payout_id, time)"
+    " SELECT 'again:' || payout_id, 'PAYOUT', provider_id, payout_id, create_time FROM payouts": {"PAYOUT_IS_BOOKED"},
+    "UPDATE journal_postings SET amount_minor_units = amount_minor_units * 2 WHERE journal_entry_id LIKE 'payout:%'": {
+        "PAYOUT_IS_BOOKED"
+    },
+    "UPDATE journal_postings SET money_account = 'provider_payable:prv_other'"
+    " WHERE money_account LIKE 'provider_payable%' AND journal_entry_id LIKE 'payout%'": {"PAYOUT_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'payout_paid:%'": {"PAYOUT_IS_BOOKED"},
 }
 
 REFUNDS = {
@@ -268,4 +318,4 @@ REFUNDS = {
     "UPDATE journal_entries SET purchase_id = NULL WHERE kind <> 'SALE'": {"REFUND_IS_BOOKED", "CHARGEBACK_IS_BOOKED"},
 }
 
-CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY | REFUNDS
+CORRUPTIONS = ACCOUNTS | ENTRIES | RESERVATIONS | GRANTS | OPERATIONS | MONEY | REFUNDS | PAYOUTS

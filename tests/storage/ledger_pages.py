@@ -38,6 +38,7 @@ from broker_service.domain.records import (
     TrialClaim,
 )
 from broker_service.domain.references import References
+from broker_service.domain.webhooks import Webhook, WebhookOwner
 from broker_service.storage.ledger import LedgerLane
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 1, tzinfo=UTC)
@@ -50,9 +51,7 @@ def now() -> datetime:
 
 
 def account(account_id: str = "acc", text: str = "", number: int = 0, time: datetime = NOW) -> Account:
-    return Account(
-        account_id, text, text, text, AccountState.ACTIVE, number, number, number, time, time, state_reason=text
-    )
+    return Account(account_id, text, text, text, AccountState.ACTIVE, number, number, number, time, time, text, number)
 
 
 def grant(account_id: str = "acc", grant_id: str = "grt", number: int = 1, time: datetime = NOW) -> Grant:
@@ -150,6 +149,10 @@ def page(text: str = "", number: int = 1, time: datetime = NOW) -> Changes:
         ),
         trial_claims=(TrialClaim("cus", text[:500], "acc", time),),
         account_tokens=(AccountToken("tok-1", "acc", time, None), AccountToken("tok-2", "acc", time, time)),
+        webhooks=(
+            Webhook("whk-1", WebhookOwner.ACCOUNT, "acc", text[:500], tuple(EventType), text[:500], "f" * 32, time),
+            Webhook("whk-2", WebhookOwner.ACCOUNT, "acc", "", (), "", "", time),
+        ),
         events=(
             Event("evt-1", EventType.BALANCE_LOW, text[:500], text[:500], text, {"": text, "credits": number}, time),
         ),
@@ -169,6 +172,7 @@ def all_of(changes: Changes) -> References:
         method_accounts={"acc"},
         token_accounts={"acc"},
         trial_claims={(it.customer_id, it.service) for it in changes.trial_claims},
+        webhooks={it.webhook_id for it in changes.webhooks},
     )
 
 
@@ -186,6 +190,7 @@ def book_of(changes: Changes) -> Book:
         {it.method_id: it for it in changes.payment_methods},
         {it.token_hash: it for it in changes.account_tokens},
         {(it.customer_id, it.service): it for it in changes.trial_claims},
+        {it.webhook_id: it for it in changes.webhooks},
     )
 
 

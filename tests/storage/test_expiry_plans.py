@@ -10,17 +10,17 @@ import sqlalchemy
 from sqlalchemy import Connection, event
 
 from broker_service.bootstrap import initialize
-from broker_service.domain.records import Balance
-from broker_service.storage.balance_queries import changed_balances
+from broker_service.domain.records import Account, AccountState
+from broker_service.storage.balance_queries import changed_accounts
 from broker_service.storage.database import open_database
 from broker_service.storage.expiry_queries import accounts_due
 from tests.databases import DatabaseKind, run_sql
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-SEEN = {f"acc_{number}": Balance(1, 0) for number in range(3)}
+SEEN = {f"acc_{number}": Account("", "", "", "", AccountState.ACTIVE, 1, 0, 1, NOW, NOW) for number in range(3)}
 QUERIES: list[Callable[[Connection], Any]] = [
     lambda connection: accounts_due(connection, 0, NOW, 10),
-    lambda connection: changed_balances(connection, 0, SEEN, NOW - timedelta(seconds=5), NOW),
+    lambda connection: changed_accounts(connection, 0, SEEN, NOW - timedelta(seconds=5), NOW),
 ]
 
 

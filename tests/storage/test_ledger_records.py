@@ -258,6 +258,7 @@ async def test_a_shard_s_lane_sees_its_own_shard_alone(database: Database) -> No
         "purchase_refunds",
         "payment_notices",
         "payment_methods",
+        "webhooks",
         "events",
     )
     written = replace(page(number=7), **dict.fromkeys(unsharded, ()))

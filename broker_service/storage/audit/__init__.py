@@ -7,7 +7,7 @@ returns little more than what differs, so neither the size of the books nor that
     findings     what is found, and how much of it is listed
     walk         the way through all pages
     accounts     a page of accounts, with the checks of their entries, reservations and grants
-    operations, purchases, purchase_refunds, journal    pages of what is not by account
+    operations, purchases, purchase_refunds, payouts, journal    pages of what is not by account
     bookings     what has to stand in the journal
     checks, sums, allocations    what their statements are made of
 

@@ -11,7 +11,17 @@ from sqlalchemy import BigInteger, Connection, Row, Select, bindparam, case, fun
 from broker_service.domain.identities import shard_of
 from broker_service.domain.records import Counterpart, EntryKind, ReservationState
 from broker_service.storage import tables
-from broker_service.storage.audit.checks import LAST_ID, MOST_ROWS, Span, behind, sort_in_files, within_span
+from broker_service.storage.audit.checks import (
+    LAST_ID,
+    MOST_ROWS,
+    Check,
+    Rule,
+    Span,
+    behind,
+    check_of,
+    sort_in_files,
+    within_span,
+)
 from broker_service.storage.audit.entries import ENTRIES
 from broker_service.storage.audit.findings import Figures, Page, Violation
 from broker_service.storage.audit.grants import grant_checks
@@ -58,7 +68,7 @@ def audit_accounts(connection: Connection, shard_id: int, shards: int, first_id:
         if shard_of(account_id, shards) != shard_id:
             violations.append(Violation(account_id, "SHARD_OF_ACCOUNT", f"it is in shard {shard_id}, where none looks"))
     parameters = span.parameters | {"pruned_before": pruning_horizon(connection)}
-    for check in (ENTRIES, *grant_checks(connection.dialect.name)):
+    for check in (ENTRIES, _TOKENS, *grant_checks(connection.dialect.name)):
         violations.extend(check.violations(connection, parameters))
     return Page(
         next_id=None if span.last_id == LAST_ID else behind(span.last_id),
@@ -171,6 +181,22 @@ _RESERVATIONS = (
     .where(within_span(tables.reservations))
     .group_by(tables.reservations.c.account_id)
 )
+
+
+def _tokens_check() -> Check:
+    """Tokens are in no shard, so their number is asked for account by account."""
+    account, token = tables.accounts.c, tables.account_tokens.c
+    tokens = select(func.count()).where(token.account_id == account.account_id).scalar_subquery()
+    return check_of(
+        tables.accounts,
+        (account.account_id, account.token_epoch),
+        (Rule("TOKEN_EPOCH", account.token_epoch != tokens - 1, "each token but the first came with an epoch"),),
+        lambda row: f"token epoch {row.token_epoch}",
+        within_span(tables.accounts),
+    )
+
+
+_TOKENS = _tokens_check()
 _NAMES: dict[Any, str] = {_ENTRIES: "entries", _GRANTS: "grants", _RESERVATIONS: "reservations"}
 
 

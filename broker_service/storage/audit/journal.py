@@ -13,6 +13,7 @@ from broker_service.storage import tables
 from broker_service.storage.audit.bookings import BOOKING_RULES
 from broker_service.storage.audit.checks import LAST_ID, MOST_ROWS, behind
 from broker_service.storage.audit.findings import Page, Violation
+from broker_service.storage.audit.payouts import PAYOUT_KINDS, payout_entries_without_payout
 from broker_service.storage.audit.sums import amount_of, exact_sum, is_not_zero
 
 # Looks at some entries of a kind; yields violations for those that have no reason. `shards` is the number of shards.
@@ -117,6 +118,7 @@ _FOUNDATIONS: Mapping[str, Foundation] = {
     JournalKind.CHARGEBACK.value: _returns(
         JournalKind.CHARGEBACK, "chargeback:", PurchaseRefundKind.CHARGEBACK, PurchaseRefundState.PAID
     ),
+    **dict.fromkeys(PAYOUT_KINDS, payout_entries_without_payout),
 }
 
 

@@ -10,6 +10,7 @@ from broker_service.storage.audit.checks import FIRST_ID
 from broker_service.storage.audit.findings import Audit, Figures, Findings, Page, ReadPage, Violation
 from broker_service.storage.audit.journal import audit_journal
 from broker_service.storage.audit.operations import audit_operations
+from broker_service.storage.audit.payouts import audit_payouts
 from broker_service.storage.audit.purchase_refunds import audit_refunds
 from broker_service.storage.audit.purchases import audit_purchases
 from broker_service.storage.schema import shards_of
@@ -29,6 +30,7 @@ def audit_pages(shards: int, size: PageSize | None = None) -> Generator[ReadPage
         findings.list_all(_books_sum_to_zero(shard_id, books))
         yield from _walk(partial(audit_operations, shard_id=shard_id, rows=size.rows), findings)
         yield from _walk(partial(audit_purchases, shard_id=shard_id, rows=size.rows), findings)
+    yield from _walk(partial(audit_payouts, rows=size.rows), findings)
     yield from _walk(partial(audit_refunds, shards=shards, rows=size.rows), findings)
     yield from _walk(partial(audit_journal, shards=shards, rows=size.rows), findings)
     return findings.as_audit()

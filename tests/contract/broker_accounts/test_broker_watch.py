@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -277,6 +278,20 @@ async def test_a_token_that_is_rotated_away_ends_the_stream_and_shows_nothing_mo
         refusal = await watcher.ends()
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "ACCOUNT_NOT_FOUND")
         assert len(watcher.seen) == 1
+
+
+async def test_a_token_that_is_rotated_away_by_another_broker_ends_the_stream(watched_world: World) -> None:
+    world = watched_world
+    account = await world.new_account()
+    async with running_broker(world.running.database_url, world.clock) as running, watching(world, account) as watcher:
+        await watcher.next()
+        other = World(running, world.provider, world.rival)
+        new_token = (await rotate_token(other, account, overlap=timedelta(hours=1))).account_token
+        await watcher.hears_nothing()
+        await rotate_token(other, account)
+        assert (await watcher.ends()).reason == "ACCOUNT_NOT_FOUND"
+        assert len(watcher.seen) == 1
+    assert (await refusal_of(world.balance(replace(account, token=new_token)))).reason == "ACCOUNT_NOT_FOUND"
 
 
 async def test_a_token_that_expires_ends_the_stream(watched_world: World) -> None:

@@ -15,7 +15,7 @@ from tests.contract.broker_edge_cases.commands import charge_within
 from tests.contract.broker_world.world import World, new_id
 from tests.databases import write_lock
 
-# A rotation goes on when its caller leaves: the broker itself waits for it, to forget the old token.
+# A rotation goes on when its caller leaves: a token that has leaked is to be stopped.
 GOES_ON = "RotateAccountToken"
 HURRY_SECONDS = 1.0
 

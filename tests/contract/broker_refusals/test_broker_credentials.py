@@ -9,12 +9,14 @@ from iap.broker.v1 import account_pb2, broker_pb2, catalog_pb2, purchase_pb2
 from tests.contract.broker_world.refusals import Refusal, refusal_of
 from tests.contract.broker_world.scene import (
     ACCOUNT_RPCS,
+    ANY_KEY_RPCS,
     BUILT_RPCS,
     CUSTOMER_RPCS,
     OPEN_RPCS,
     OPERATOR_RPCS,
     PROVIDER_RPCS,
     PURCHASE_RPCS,
+    SETTLEMENT_RPCS,
     Scene,
 )
 from tests.contract.broker_world.world import World, answer_of, new_id
@@ -34,7 +36,7 @@ def assert_denied(refusal: Refusal) -> None:
     assert refusal.metadata["required"]
 
 
-@pytest.mark.parametrize("rpc", [*KEYED_RPCS, *PURCHASE_RPCS])
+@pytest.mark.parametrize("rpc", [*KEYED_RPCS, *SETTLEMENT_RPCS, *PURCHASE_RPCS, *ANY_KEY_RPCS])
 async def test_a_call_that_needs_a_key_is_refused_without_one(scene: Scene, rpc: str) -> None:
     refusal = await scene.refused(rpc, scene.request(rpc), key="")
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_MISSING")

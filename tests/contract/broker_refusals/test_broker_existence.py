@@ -8,7 +8,7 @@ import pytest
 from iap.broker.v1 import broker_pb2, purchase_pb2
 
 from tests.contract.broker_world.refusals import refusal_of
-from tests.contract.broker_world.scene import Scene
+from tests.contract.broker_world.scene import SETTLEMENT_RPCS, Scene
 from tests.contract.broker_world.world import World, new_id, new_name
 
 RESERVATION_RPCS = ["Capture", "Release", "Extend", "Refund", "GetReservation"]
@@ -134,10 +134,18 @@ async def test_an_unknown_account_is_not_found_for_the_operator(scene: Scene, rp
     await assert_not_found(scene, rpc, "account", "account_id", name)
 
 
-@pytest.mark.parametrize("rpc", ["SuspendProvider", "ResumeProvider", "SetCommission", "IssueKey"])
+@pytest.mark.parametrize(
+    "rpc", ["SuspendProvider", "ResumeProvider", "SetCommission", "IssueKey", "CreatePayout", *SETTLEMENT_RPCS]
+)
 @pytest.mark.parametrize("name", ["unknown", "😀" * 200])
 async def test_an_unknown_provider_is_not_found(scene: Scene, rpc: str, name: str) -> None:
     await assert_not_found(scene, rpc, "provider", "provider_id", name)
+
+
+@pytest.mark.parametrize("rpc", ["MarkPayoutPaid", "MarkPayoutFailed"])
+@pytest.mark.parametrize("name", ["unknown", "pay_unknown", "'; DROP TABLE payouts; --", "😀" * 200])
+async def test_an_unknown_payout_is_not_found(scene: Scene, rpc: str, name: str) -> None:
+    await assert_not_found(scene, rpc, "payout", "payout_id", name)
 
 
 async def test_a_customer_that_is_unknown_or_a_provider_is_not_found(scene: Scene) -> None:

@@ -29,6 +29,7 @@ WITH_REQUEST_ID = [
     "CreatePurchase",
     "CompleteSandboxPayment",
     "RefundPurchase",
+    "CreateWebhook",
 ]
 WITH_ACCOUNT_TOKEN = [
     "Reserve",
@@ -48,6 +49,8 @@ WITH_PAGES = [
     "ListKeys",
     "ListPurchases",
     "ListPaymentNotices",
+    "ListEvents",
+    "ListWebhooks",
 ]
 # Would change what the scene's other tests need, were they to name something that exists.
 UNHEARD = {
@@ -62,6 +65,10 @@ UNHEARD = {
     "RevokeKey": "key_id",
     "SuspendAccount": "account_id",
     "SuspendProvider": "provider_id",
+    "CreatePayout": "provider_id",
+    "MarkPayoutPaid": "payout_id",
+    "MarkPayoutFailed": "payout_id",
+    "DeleteWebhook": "webhook_id",
 }
 OWNERS_AND_KEYS = [
     ("RotateAccountToken", "account_id"),
@@ -76,6 +83,8 @@ OWNERS_AND_KEYS = [
     ("SuspendProvider", "provider_id"),
     ("ResumeProvider", "provider_id"),
     ("SetCommission", "provider_id"),
+    ("SetLowBalanceAlert", "account_id"),
+    ("DeleteWebhook", "webhook_id"),
 ]
 LONG = "x" * 201
 TOO_MANY_CREDITS = 10**12 + 1
@@ -98,7 +107,8 @@ def put(**values: Any) -> Spoil:
     return spoil
 
 
-@pytest.mark.parametrize("rpc", BUILT_RPCS)
+# WatchEvents answers nothing until something happens.
+@pytest.mark.parametrize("rpc", [rpc for rpc in BUILT_RPCS if rpc != "WatchEvents"])
 async def test_the_request_that_the_others_spoil_breaks_no_rule(scene: Scene, rpc: str) -> None:
     request = scene.request(rpc)
     if rpc in UNHEARD:

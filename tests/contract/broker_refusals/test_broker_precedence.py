@@ -9,7 +9,14 @@ import pytest
 from iap.broker.v1 import account_pb2, broker_pb2, purchase_pb2
 
 from tests.contract.broker_world.refusals import refusal_of
-from tests.contract.broker_world.scene import ACCOUNT_RPCS, CUSTOMER_RPCS, OPERATOR_RPCS, PROVIDER_RPCS, Scene
+from tests.contract.broker_world.scene import (
+    ACCOUNT_RPCS,
+    ANY_KEY_RPCS,
+    CUSTOMER_RPCS,
+    OPERATOR_RPCS,
+    PROVIDER_RPCS,
+    Scene,
+)
 from tests.contract.broker_world.world import World, new_id
 
 # AuditLedger's request has no field to break.
@@ -22,10 +29,17 @@ def break_a_field_rule(request: object) -> None:
         if hasattr(request, name):
             setattr(request, name, "x" * 201)
             return
-    request.ClearField("service")  # type: ignore[attr-defined]  # UpdateService
+    if hasattr(request, "types"):
+        request.types.append("")
+    elif hasattr(request, "webhook_id"):
+        request.webhook_id = ""
+    elif hasattr(request, "page_size"):
+        request.page_size = -1
+    else:
+        request.ClearField("service")  # type: ignore[attr-defined]  # UpdateService
 
 
-@pytest.mark.parametrize("rpc", KEYED_RPCS)
+@pytest.mark.parametrize("rpc", [*KEYED_RPCS, *ANY_KEY_RPCS])
 @pytest.mark.parametrize(("key", "reason"), [("", "CREDENTIALS_MISSING"), ("unknown", "CREDENTIALS_INVALID")])
 async def test_credentials_come_before_field_rules(scene: Scene, rpc: str, key: str, reason: str) -> None:
     request = scene.request(rpc)

@@ -6,13 +6,13 @@ import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2, settlement_pb2
+from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, event_pb2, purchase_pb2, settlement_pb2
 
 from tests.contract.broker_world.refusals import parse_error, refusal_of
 from tests.contract.broker_world.scene import BUILT_RPCS
 from tests.contract.broker_world.world import World
 
-MODULES: list[Any] = [account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2, settlement_pb2]
+MODULES: list[Any] = [account_pb2, admin_pb2, broker_pb2, catalog_pb2, event_pb2, purchase_pb2, settlement_pb2]
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
     for module in MODULES

@@ -13,6 +13,7 @@ from iap.broker.v1 import (
     admin_pb2_grpc,
     broker_pb2_grpc,
     catalog_pb2_grpc,
+    event_pb2_grpc,
     purchase_pb2_grpc,
     settlement_pb2_grpc,
 )
@@ -50,6 +51,7 @@ class Stubs:
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(channel)
         self.purchases = purchase_pb2_grpc.PurchaseServiceStub(channel)
         self.settlement = settlement_pb2_grpc.SettlementServiceStub(channel)
+        self.events = event_pb2_grpc.EventServiceStub(channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
 
     def method(self, rpc: str) -> Any:
@@ -70,6 +72,13 @@ class RunningBroker:
     clock: MovableClock
     database_url: str
     operator_key: str
+    address: Address
+
+    @property
+    def http_url(self) -> str:
+        """Where its pages are; only of a broker that serves HTTP."""
+        assert self.broker.http is not None
+        return f"http://{self.broker.http.address}"
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Runs one statement on the database, as another process would."""
@@ -107,12 +116,14 @@ async def running_broker(
     operator_key = initialize(settings.database, shards=shards, clock=clock) or ""
     broker = await build_broker(settings, clock=clock, gateways=gateways)
     try:
+        await broker.start_http()
         address = await broker.node.start()
         # Equal channels of one process would share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(str(address), options=options) as channel:
-            yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key)
+            yield RunningBroker(broker, channel, Stubs(channel), clock, database_url, operator_key, address)
     finally:
         broker.node.hurry()
+        await broker.begin_stop()
         await broker.node.stop()
         await broker.close()

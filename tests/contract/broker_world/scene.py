@@ -5,8 +5,9 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
-from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2
+from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, event_pb2, purchase_pb2, settlement_pb2
 
 from tests.contract.broker_world.refusals import Refusal, refusal_of
 from tests.contract.broker_world.world import Account, Amounts, World, new_id, new_name
@@ -26,7 +27,9 @@ PROVIDER_RPCS = (
     "CreatePack",
     "ArchivePack",
 )
-CUSTOMER_RPCS = ("OpenAccount", "RotateAccountToken")
+# A provider's, a customer's or an operator's.
+ANY_KEY_RPCS = ("ListEvents", "WatchEvents", "CreateWebhook", "ListWebhooks", "DeleteWebhook")
+CUSTOMER_RPCS = ("OpenAccount", "RotateAccountToken", "SetLowBalanceAlert")
 OPERATOR_RPCS = (
     "RegisterProvider",
     "RegisterCustomer",
@@ -40,13 +43,28 @@ OPERATOR_RPCS = (
     "ResumeProvider",
     "SetCommission",
     "AuditLedger",
+    "ListProviders",
+    "CreatePayout",
+    "MarkPayoutPaid",
+    "MarkPayoutFailed",
     "ListPaymentNotices",
 )
+# With the provider's key, or the operator's.
+SETTLEMENT_RPCS = ("GetProviderBalance", "ListSales", "GetStatement", "ListPayouts")
 # A customer's key or the operator's; GetPurchase takes an account token instead.
 PURCHASE_RPCS = ("GetPurchase", "RefundPurchase")
 ACCOUNT_RPCS = ("GetBalance", "ListEntries", "WatchBalance", "CreatePurchase", "ListPurchases")
 OPEN_RPCS = ("ListServices", "GetService", "ListPacks", "CompleteSandboxPayment")
-BUILT_RPCS = PROVIDER_RPCS + CUSTOMER_RPCS + OPERATOR_RPCS + PURCHASE_RPCS + ACCOUNT_RPCS + OPEN_RPCS
+BUILT_RPCS = (
+    PROVIDER_RPCS
+    + ANY_KEY_RPCS
+    + CUSTOMER_RPCS
+    + OPERATOR_RPCS
+    + SETTLEMENT_RPCS
+    + PURCHASE_RPCS
+    + ACCOUNT_RPCS
+    + OPEN_RPCS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class Scene:
 
     def key(self, rpc: str) -> str:
         """Returns the key that an RPC needs; the empty string if it needs none."""
-        if rpc in PROVIDER_RPCS:
+        if rpc in PROVIDER_RPCS + SETTLEMENT_RPCS + ANY_KEY_RPCS:
             return self.world.provider.key
         if rpc in CUSTOMER_RPCS + PURCHASE_RPCS:
             return self.account.customer.key
@@ -121,6 +139,12 @@ _REQUESTS: dict[str, Any] = {
     "RotateAccountToken": lambda it: account_pb2.RotateAccountTokenRequest(
         request_id=new_id(), account_id=it.account.id
     ),
+    "SetLowBalanceAlert": lambda it: account_pb2.SetLowBalanceAlertRequest(account_id=it.account.id),
+    "ListEvents": lambda _: event_pb2.ListEventsRequest(),
+    "WatchEvents": lambda _: event_pb2.WatchEventsRequest(),
+    "CreateWebhook": lambda _: event_pb2.CreateWebhookRequest(request_id=new_id(), url="http://127.0.0.1:9/hook"),
+    "ListWebhooks": lambda _: event_pb2.ListWebhooksRequest(),
+    "DeleteWebhook": lambda _: event_pb2.DeleteWebhookRequest(webhook_id="unknown"),
     "RegisterProvider": lambda _: admin_pb2.RegisterProviderRequest(request_id=new_id(), name="Provider"),
     "RegisterCustomer": lambda _: admin_pb2.RegisterCustomerRequest(request_id=new_id(), name="Customer"),
     "IssueKey": lambda it: admin_pb2.IssueKeyRequest(request_id=new_id(), provider_id=it.world.provider.id),
@@ -133,6 +157,18 @@ _REQUESTS: dict[str, Any] = {
     "ResumeProvider": lambda it: admin_pb2.ResumeProviderRequest(provider_id=it.world.provider.id),
     "SetCommission": lambda it: admin_pb2.SetCommissionRequest(provider_id=it.world.provider.id),
     "AuditLedger": lambda _: admin_pb2.AuditLedgerRequest(),
+    "ListProviders": lambda _: admin_pb2.ListProvidersRequest(),
+    "CreatePayout": lambda it: settlement_pb2.CreatePayoutRequest(
+        request_id=new_id(), provider_id=it.world.provider.id, currency="EUR"
+    ),
+    "MarkPayoutPaid": lambda _: settlement_pb2.MarkPayoutPaidRequest(request_id=new_id(), payout_id="unknown"),
+    "MarkPayoutFailed": lambda _: settlement_pb2.MarkPayoutFailedRequest(request_id=new_id(), payout_id="unknown"),
+    "GetProviderBalance": lambda it: settlement_pb2.GetProviderBalanceRequest(provider_id=it.world.provider.id),
+    "ListSales": lambda it: settlement_pb2.ListSalesRequest(provider_id=it.world.provider.id),
+    "GetStatement": lambda it: settlement_pb2.GetStatementRequest(
+        provider_id=it.world.provider.id, start_time=Timestamp(), end_time=Timestamp(seconds=1)
+    ),
+    "ListPayouts": lambda it: settlement_pb2.ListPayoutsRequest(provider_id=it.world.provider.id),
     "GetBalance": lambda it: account_pb2.GetBalanceRequest(account_token=it.account.token),
     "WatchBalance": lambda it: account_pb2.WatchBalanceRequest(account_token=it.account.token),
     "ListEntries": lambda it: account_pb2.ListEntriesRequest(account_token=it.account.token),

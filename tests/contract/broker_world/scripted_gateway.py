@@ -9,8 +9,9 @@ from broker_service.payments.gateway import Checkout, GatewayError, GatewayNotic
 class ScriptedGateway:
     """See PaymentGateway. It knows each checkout and refund by its id, and pays a refund once.
 
-    `down`: nothing is answered. `declines`: checkouts and refunds are refused for good. `silent`: refunds are paid, and
-    told of by a notice, which is for the test to deliver. `loses_answers`: refunds are paid, and nobody hears of it.
+    `down`: nothing is answered. `declines`: checkouts, refunds and charges are refused for good. `silent`: refunds and
+    charges are paid, and told of by a notice, which is for the test to deliver. `loses_answers`: refunds are paid, and
+    nobody hears of it.
     """
 
     name = "scripted"
@@ -21,6 +22,7 @@ class ScriptedGateway:
         self.checkouts: list[str] = []
         self.asked: list[str] = []
         self.paid: dict[str, int] = {}
+        self.charged: list[str] = []
 
     def takes(self, currency: str) -> bool:
         return currency in self._currencies
@@ -54,7 +56,21 @@ class ScriptedGateway:
         )
 
     async def charge(self, purchase: Purchase, method: PaymentMethod) -> GatewayNotice | None:
-        raise GatewayError
+        self.charged.append(purchase.purchase_id)
+        self._fail_if_down()
+        return None if self.silent else self.payment_of(purchase, method)
+
+    def payment_of(self, purchase: Purchase, method: PaymentMethod) -> GatewayNotice:
+        """Returns what the gateway tells of a payment."""
+        return GatewayNotice(
+            gateway_event_id=f"evt-{purchase.purchase_id}",
+            kind=PaymentNoticeKind.FAILED if self.declines else PaymentNoticeKind.SUCCEEDED,
+            purchase_id=purchase.purchase_id,
+            currency=purchase.currency,
+            amount_minor_units=purchase.price_minor_units,
+            gateway_reference=f"ref-{purchase.purchase_id}",
+            method=None if self.declines else method,
+        )
 
     async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:
         return []

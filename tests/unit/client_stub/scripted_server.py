@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2
+from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, event_pb2, purchase_pb2, settlement_pb2
 from iap.provider.v1 import provider_pb2
 
 Answer: TypeAlias = Message | grpc.StatusCode
@@ -28,7 +28,7 @@ A stream sends the messages of the answers that stand one after the other, a ref
 stays open. What follows the refusal is for the next call.
 """
 
-_FILES = (account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2, provider_pb2)
+_FILES = (account_pb2, admin_pb2, broker_pb2, catalog_pb2, event_pb2, purchase_pb2, settlement_pb2, provider_pb2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,7 @@ async def test_a_part_of_a_statement_is_not_compared() -> None:
 async def test_a_wrong_time_is_named() -> None:
     outcome = await iap("statement", "--since", "yesterday", IAP_ACCOUNT_TOKEN="tok_secret")
     assert outcome.exit_code == 2
-    assert "'--since': 'yesterday' is no time" in outcome.errors
+    assert "'--since' / '--start': 'yesterday' is no time" in outcome.errors
 
 
 async def test_an_account_without_entries_has_an_empty_statement() -> None:

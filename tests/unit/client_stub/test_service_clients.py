@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money
-from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2
+from iap.broker.v1 import account_pb2, admin_pb2, broker_pb2, catalog_pb2, purchase_pb2, settlement_pb2
 from iap.provider.v1 import provider_pb2
 
 from client_stub.accounts import AccountClient
@@ -15,6 +15,7 @@ from client_stub.catalog import CatalogClient
 from client_stub.provider import ProviderClient
 from client_stub.purchases import PurchaseClient
 from client_stub.service_client import ServiceClient
+from client_stub.settlement import SettlementClient
 from client_stub.structs import to_struct
 from tests.unit.client_stub.scripted_server import Script, ScriptedServer, serving
 
@@ -311,4 +312,56 @@ async def test_a_service_is_used() -> None:
         ),
         provider_pb2.QuoteRequest(service="sms", input=to_struct(service_input)),
         provider_pb2.ListServicesRequest(),
+    ]
+
+
+async def test_a_refund_is_asked_for() -> None:
+    async with connected(PurchaseClient, RefundPurchase=purchase_pb2.RefundPurchaseResponse()) as (purchases, server):
+        await purchases.refund_purchase(purchase_id="pur_1", reason="sorry", request_id=ID)
+    assert only_request(server) == purchase_pb2.RefundPurchaseRequest(
+        request_id=ID, purchase_id="pur_1", reason="sorry"
+    )
+
+
+async def test_the_operator_lists_page_by_page() -> None:
+    async with connected(
+        AdminClient,
+        ListProviders=[
+            admin_pb2.ListProvidersResponse(providers=[{"provider_id": "prv_1"}], next_page_token="two"),
+            admin_pb2.ListProvidersResponse(providers=[{"provider_id": "prv_2"}]),
+        ],
+        ListKeys=admin_pb2.ListKeysResponse(keys=[{"key_id": "key_1"}]),
+        ListPaymentNotices=admin_pb2.ListPaymentNoticesResponse(notices=[{"notice_id": "ntc_1"}]),
+    ) as (admin, server):
+        assert [it.provider_id async for it in admin.list_providers(page_size=1)] == ["prv_1", "prv_2"]
+        assert [it.key_id async for it in admin.list_keys(operator=True)] == ["key_1"]
+        assert [it.notice_id async for it in admin.list_payment_notices(purchase_id="pur_1")] == ["ntc_1"]
+    assert without_tokens(call.request for call in server.calls) == [
+        admin_pb2.ListProvidersRequest(page_size=1),
+        admin_pb2.ListProvidersRequest(page_size=1),
+        admin_pb2.ListKeysRequest(operator=True, page_size=1000),
+        admin_pb2.ListPaymentNoticesRequest(purchase_id="pur_1", page_size=1000),
+    ]
+
+
+async def test_a_provider_is_paid() -> None:
+    async with connected(
+        SettlementClient,
+        CreatePayout=settlement_pb2.CreatePayoutResponse(replayed=True),
+        MarkPayoutPaid=settlement_pb2.MarkPayoutPaidResponse(),
+        MarkPayoutFailed=settlement_pb2.MarkPayoutFailedResponse(),
+        GetProviderBalance=settlement_pb2.GetProviderBalanceResponse(payable=[{"units": 1}]),
+        ListPayouts=settlement_pb2.ListPayoutsResponse(payouts=[{"payout_id": "pay_1"}]),
+    ) as (settlement, server):
+        assert (await settlement.create_payout(provider_id="prv_1", currency="EUR", request_id=ID)).replayed
+        await settlement.mark_payout_paid(payout_id="pay_1", reference="17", request_id=ID)
+        await settlement.mark_payout_failed(payout_id="pay_1", reason="closed", request_id=ID)
+        assert (await settlement.get_provider_balance(provider_id="prv_1")).payable[0].units == 1
+        assert [it.payout_id async for it in settlement.list_payouts(provider_id="prv_1", page_size=2)] == ["pay_1"]
+    assert [call.request for call in server.calls] == [
+        settlement_pb2.CreatePayoutRequest(request_id=ID, provider_id="prv_1", currency="EUR"),
+        settlement_pb2.MarkPayoutPaidRequest(request_id=ID, payout_id="pay_1", reference="17"),
+        settlement_pb2.MarkPayoutFailedRequest(request_id=ID, payout_id="pay_1", reason="closed"),
+        settlement_pb2.GetProviderBalanceRequest(provider_id="prv_1"),
+        settlement_pb2.ListPayoutsRequest(provider_id="prv_1", page_size=2),
     ]

@@ -87,6 +87,7 @@ class World:
             payment_methods=dict(kept.payment_methods) if references.method_accounts else {},
             account_tokens=dict(kept.account_tokens) if references.token_accounts else {},
             trial_claims=dict(kept.trial_claims),
+            webhooks={name: row for name, row in kept.webhooks.items() if name in references.webhooks},
         )
 
     @property

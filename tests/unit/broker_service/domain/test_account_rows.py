@@ -81,6 +81,7 @@ def opened(ledger_credits: int, entry_count: int) -> Account:
         create_time=START,
         update_time=START,
         state_reason="",
+        token_epoch=0,
     )
 
 
@@ -227,7 +228,7 @@ def test_a_rotation_writes_the_tokens_that_stop_the_one_that_starts_and_its_reco
     it.book.account_tokens["old"] = old
     it.now = LATER
     command = RotateToken(new_id(), ACCOUNT, "cus_c", HOUR, "new")
-    account = replace(it.account, update_time=LATER)
+    account = replace(it.account, update_time=LATER, token_epoch=1)
     result = it.result(command)
     tokens = (replace(old, expire_time=LATER + HOUR), AccountToken("new", ACCOUNT, LATER, None))
     assert result == TokenResult(account, tokens)

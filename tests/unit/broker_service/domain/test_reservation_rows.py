@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from broker_service.domain.book import Changes
 from broker_service.domain.commands import Capture, Charge, Extend, Refund, Release, Reserve
+from broker_service.domain.events import reservation_expired
 from broker_service.domain.outcomes import ReservationResult
 from broker_service.domain.records import (
     Allocation,
@@ -231,6 +232,7 @@ class TestExpiry:
                 account=replace(before, reserved_credits=0, update_time=it.now),
                 grants=(replace(grant(10), remaining_credits=9),),
                 reservations=(expired,),
+                events=(reservation_expired(before, reservation, released_credits=3),),
             )
         ]
 

@@ -1,8 +1,8 @@
-"""Remembering for a short while what seldom changes."""
+"""Remembering what seldom or never changes."""
 
 import asyncio
 
-from broker_service.engine.cache import ShortCache
+from broker_service.engine.cache import LastingCache, ShortCache
 
 
 class Source:
@@ -91,3 +91,32 @@ async def test_a_value_forgotten_while_it_is_loaded_is_not_kept() -> None:
     go_on.set()
     await loading
     assert await cache.get("key", source.load) == "after the change"
+
+
+def lasting(*numbers: int, max_values: int = 10) -> LastingCache[int, str]:
+    cache: LastingCache[int, str] = LastingCache(max_values=max_values)
+    for number in numbers:
+        cache.keep(number, str(number))
+    return cache
+
+
+def test_what_lasts_is_kept_until_it_is_forgotten() -> None:
+    # Half of what there is room for, at least.
+    cache = lasting(*range(5))
+    assert [cache.get(number) for number in range(5)] == [str(number) for number in range(5)]
+    for number in (0, 4, 99):
+        cache.forget(number)
+    assert [number for number in range(5) if cache.get(number) is None] == [0, 4]
+
+
+def test_what_lasts_never_takes_more_room_than_it_may() -> None:
+    cache = lasting(*range(1_000))
+    assert [number for number in range(990) if cache.get(number) is not None] == []
+    assert [cache.get(number) for number in range(999, 994, -1)] == ["999", "998", "997", "996", "995"]
+
+
+def test_what_is_used_all_the_time_outlasts_what_is_not() -> None:
+    cache = lasting(-1)
+    for number in range(100):
+        assert cache.get(-1) == "-1"
+        cache.keep(number, str(number))

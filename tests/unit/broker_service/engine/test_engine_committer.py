@@ -126,3 +126,34 @@ async def test_commands_that_wait_together_are_committed_together(database: Held
     await asyncio.gather(first, *others)
     after = committer.counts
     assert (after.commands - before.commands, after.commits - before.commits) == (8, 2)
+
+
+async def test_who_cannot_bear_to_hear_of_a_commit_harms_nobody(database: HeldDatabase) -> None:
+    heard: list[Verdict] = []
+
+    def listen(verdict: Verdict) -> None:
+        heard.append(verdict)
+        raise RuntimeError
+
+    committer = Committer(database, system_clock, on_commit=listen)
+    await balance(committer, ACCOUNT)
+    database.gate.clear()
+    first = asyncio.create_task(committer.execute(reserve(ACCOUNT, "a")))
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(committer.execute(reserve(ACCOUNT, "b")))
+    await asyncio.sleep(0.05)
+    database.gate.set()
+    for answer in (first, waiting):
+        assert isinstance(await asyncio.wait_for(answer, 5), ReservationResult)
+    assert len(heard) == 3
+
+
+async def test_commands_that_are_at_the_door_are_let_in(committer: Committer) -> None:
+    async def come_in(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await committer.execute(reserve(ACCOUNT, f"after {turns} turns"))
+
+    before = committer.counts.commits
+    await asyncio.gather(*(come_in(turns) for turns in range(0, 24, 3)))
+    assert committer.counts.commits == before + 1

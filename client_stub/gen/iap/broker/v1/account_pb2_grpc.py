@@ -118,7 +118,6 @@ class AccountServiceServicer(object):
     def RotateAccountToken(self, request, context):
         """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
         account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
-        A token that has stopped may still be taken for up to 5 seconds where the broker runs in several processes.
         Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -56,7 +56,6 @@ class AccountServiceStub:
     RotateAccountToken: _grpc.UnaryUnaryMultiCallable[_account_pb2.RotateAccountTokenRequest, _account_pb2.RotateAccountTokenResponse]
     """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
     account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
-    A token that has stopped may still be taken for up to 5 seconds where the broker runs in several processes.
     Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
     """
     SetLowBalanceAlert: _grpc.UnaryUnaryMultiCallable[_account_pb2.SetLowBalanceAlertRequest, _account_pb2.SetLowBalanceAlertResponse]
@@ -100,7 +99,6 @@ class AccountServiceAsyncStub(AccountServiceStub):
     RotateAccountToken: _aio.UnaryUnaryMultiCallable[_account_pb2.RotateAccountTokenRequest, _account_pb2.RotateAccountTokenResponse]  # type: ignore[assignment]
     """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
     account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
-    A token that has stopped may still be taken for up to 5 seconds where the broker runs in several processes.
     Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
     """
     SetLowBalanceAlert: _aio.UnaryUnaryMultiCallable[_account_pb2.SetLowBalanceAlertRequest, _account_pb2.SetLowBalanceAlertResponse]  # type: ignore[assignment]
@@ -166,7 +164,6 @@ class AccountServiceServicer:
     ) -> _typing.Union[_account_pb2.RotateAccountTokenResponse, _abc.Awaitable[_account_pb2.RotateAccountTokenResponse]]:
         """Gives the account another token; those it has go on working for `overlap`, then stop. Credential: the key of the
         account's customer; no suspension stops it. A replay gets an empty token: the secret is shown once.
-        A token that has stopped may still be taken for up to 5 seconds where the broker runs in several processes.
         Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, REQUEST_ID_REUSED.
         """
 
