@@ -189,8 +189,7 @@ async def build_broker(
     events.start()
     if settings.sweep_seconds > 0:
         sweeper.start()
-    if settings.refund_seconds > 0:
-        refund_runner.start()
+    refund_runner.start()
     top_up_rounds.start()
     http = None
     if listener is not None:
