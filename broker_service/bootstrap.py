@@ -158,7 +158,7 @@ async def build_broker(
         checkout_lifetime=timedelta(hours=settings.checkout_hours),
     )
     _let_tell(gateways, desk)
-    top_ups = AutoTopUps(database, committer, directory, desk, gateways, shards=shards)
+    top_ups = AutoTopUps(database, committer, directory, reader, desk, gateways, shards=shards)
     top_up_rounds = Rounds("top-ups", top_ups.buy_due, interval_seconds=settings.top_up_seconds)
     refund_runner = RefundRunner(database, clock, desk, interval_seconds=settings.refund_seconds)
     sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)

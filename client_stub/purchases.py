@@ -31,16 +31,21 @@ class PurchaseClient(ServiceClient):
         account_id: str | None = None,
         account_token: str | None = None,
         return_url: str = "",
+        save_payment_method: bool = False,
         request_id: str | None = None,
         timeout_seconds: float | None = None,
     ) -> CreatePurchaseResponse:
-        """Start buying a pack; its terms are frozen from here on. Paying is the `checkout_url`'s part."""
+        """Start buying a pack; its terms are frozen from here on. Paying is the `checkout_url`'s part.
+
+        `save_payment_method`, with the customer's key only, keeps how it is paid for automatic top-ups.
+        """
         request = CreatePurchaseRequest(
             request_id=request_id_or_new(request_id),
             pack_id=pack_id,
             account_id=account_id,
             account_token=account_token,
             return_url=return_url,
+            save_payment_method=save_payment_method,
         )
         return await self._call(self._stub.CreatePurchase, request, timeout_seconds)
 

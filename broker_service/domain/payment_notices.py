@@ -148,7 +148,7 @@ def _succeeded(account: Account, purchase: Purchase, command: TakePaymentNotice,
     late = "" if as_of(purchase, now).state is PurchaseState.PENDING else ", after it had failed"
     reference = command.gateway_reference or purchase.gateway_reference
     changes = paid(account, replace(purchase, gateway_reference=reference), now)
-    return _applied(f"the purchase is paid{late}", replace(changes, payment_methods=_method_of(command, now)))
+    return _applied(f"the purchase is paid{late}", replace(changes, payment_methods=_method_of(purchase, command, now)))
 
 
 def _failed(account: Account, purchase: Purchase, command: TakePaymentNotice, now: datetime) -> _Effect:
@@ -231,8 +231,9 @@ def _given_up(refund: PurchaseRefund, command: TakePaymentNotice, now: datetime)
     )
 
 
-def _method_of(command: TakePaymentNotice, now: datetime) -> tuple[SavedPaymentMethod, ...]:
-    if not command.method_reference:
+def _method_of(purchase: Purchase, command: TakePaymentNotice, now: datetime) -> tuple[SavedPaymentMethod, ...]:
+    """Returns how it was paid, if that is to be kept: whoever has the account's token may buy, but not lend a card."""
+    if not purchase.saves_method or not command.method_reference:
         return ()
     return (
         SavedPaymentMethod(

@@ -50,6 +50,7 @@ class StartPurchase(Struct, frozen=True, dict=True):
     checkout_lifetime: timedelta = CHECKOUT_LIFETIME
     origin: PurchaseOrigin = PurchaseOrigin.CUSTOMER
     token: KnownToken | None = None
+    saves_method: bool = False
 
     @computed_once
     def purchase_id(self) -> str:
@@ -59,7 +60,8 @@ class StartPurchase(Struct, frozen=True, dict=True):
     @computed_once
     def fingerprint(self) -> str:
         """Its parameters; the pack's terms and what the broker adds to them are frozen at the first try."""
-        return fingerprint(self.pack.pack_id, self.return_url)
+        asked = (self.pack.pack_id, self.return_url)
+        return fingerprint(*asked, self.saves_method) if self.saves_method else fingerprint(*asked)
 
 
 class AttachCheckout(Struct, frozen=True, dict=True):

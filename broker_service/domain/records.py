@@ -226,6 +226,7 @@ class Operation(Struct, frozen=True):
 class Purchase(Struct, frozen=True):
     """The sale of one pack to one account; the terms are the pack's and the rate's when it was started.
 
+    `saves_method` is whether the gateway keeps how it is paid.
     `gateway_reference` is how the gateway names its payment, "" until the gateway has said so. What was refunded,
     chargebacks included, counts up to the credits, the price and the commission.
     """
@@ -254,6 +255,7 @@ class Purchase(Struct, frozen=True):
     refunded_credits: int = 0
     refunded_minor_units: int = 0
     refunded_commission_minor_units: int = 0
+    saves_method: bool = False
 
     @property
     def provider_share_minor_units(self) -> int:

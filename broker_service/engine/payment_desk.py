@@ -99,6 +99,7 @@ class PaymentDesk:
         return_url: str,
         origin: PurchaseOrigin = PurchaseOrigin.CUSTOMER,
         token: KnownToken | None = None,
+        saves_method: bool = False,
     ) -> PurchaseResult:
         """Starts a purchase, and opens its checkout if a customer is to pay it.
 
@@ -116,6 +117,7 @@ class PaymentDesk:
                 checkout_lifetime=self._checkout_lifetime,
                 origin=origin,
                 token=token,
+                saves_method=saves_method,
             )
         )
         purchase = result.purchase

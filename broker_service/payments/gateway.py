@@ -78,6 +78,13 @@ class PaymentGateway(Protocol):
         """Takes a purchase's price without the customer; returns as `refund` does. Raises GatewayError."""
         ...
 
+    async def was_charged(self, purchase: Purchase, method: PaymentMethod) -> bool:
+        """Tells whether a purchase was charged or is being, so that `charge` would make nothing new.
+
+        Raises GatewayError.
+        """
+        ...
+
     async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:
         """Returns what an HTTP request to this gateway's notice address tells; empty: nothing of interest.
 

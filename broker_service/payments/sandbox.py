@@ -106,6 +106,10 @@ class SandboxGateway:
             )
         )
 
+    async def was_charged(self, purchase: Purchase, method: PaymentMethod) -> bool:
+        """See PaymentGateway. What it was asked for it has answered, and it keeps nothing."""
+        return False
+
     async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:
         """See PaymentGateway. The sandbox sends none over HTTP."""
         return []

@@ -33,10 +33,20 @@ class Payment(StrEnum):
 @click.option("--fail", "payment", flag_value=Payment.FAIL.value, help="Let the payment fail.")
 @click.option("--no-pay", "payment", flag_value=Payment.NO_PAY.value, help="Leave the purchase unpaid.")
 @click.option("--yes", is_flag=True, help="Answer the question with yes.")
+@click.option(
+    "--save-payment-method", is_flag=True, help="Keep how it is paid, for `iap topup`; with the customer's key."
+)
 @click.option("--request-id", metavar="UUID", help="Repeat an earlier call: the pack is bought once.")
 @shared_options(hidden=True)
 @runs_async
-async def buy(settings: Settings, pack_id: str, payment: str | None, yes: bool, request_id: str | None) -> None:
+async def buy(
+    settings: Settings,
+    pack_id: str,
+    payment: str | None,
+    yes: bool,
+    save_payment_method: bool,
+    request_id: str | None,
+) -> None:
     """Buy the pack PACK_ID for the account.
 
     With the broker's sandbox gateway it asks and pays, without real money; else it prints where to pay.
@@ -46,7 +56,7 @@ async def buy(settings: Settings, pack_id: str, payment: str | None, yes: bool, 
     account = choose_account(settings)
     async with connect_to_broker(PurchaseClient, settings, key=account.key) as client:
         try:
-            created = await _create(client, account, pack_id, request_id)
+            created = await _create(client, account, pack_id, request_id, save_payment_method=save_payment_method)
             purchase = await _pay(client, created, choice, request_id)
         except NOT_ANSWERED as error:
             error.add_note(f"repeat it with --request-id {request_id}, and nothing is bought twice")
@@ -59,12 +69,13 @@ async def buy(settings: Settings, pack_id: str, payment: str | None, yes: bool, 
 
 
 async def _create(
-    client: PurchaseClient, account: AccountChoice, pack_id: str, request_id: str
+    client: PurchaseClient, account: AccountChoice, pack_id: str, request_id: str, *, save_payment_method: bool
 ) -> CreatePurchaseResponse:
     return await client.create_purchase(
         pack_id=pack_id,
         account_id=account.account_id,
         account_token=account.account_token,
+        save_payment_method=save_payment_method,
         request_id=request_id,
     )
 

@@ -10,7 +10,7 @@ import pytest
 from client_stub.broker import BrokerClient
 from client_stub.charge import charge
 from deploy.local_mesh import LocalMesh
-from deploy.seeding import Seeded, buy_pack, seed
+from deploy.seeding import Seeded, seed
 from tests.unit.client_stub.command_line import Outcome, iap
 
 
@@ -63,7 +63,7 @@ async def test_an_account_is_topped_up_as_agreed_until_it_is_turned_off(
     assert "topped up  off" in (await customer.does("topup")).output
     refused = await customer.tries(*agree(seeded), "--yes")
     assert (refused.exit_code, "no payment method" in refused.errors) == (1, True)
-    await buy_pack(mesh.broker.address, pack_id=seeded.pack_ids[0], account_token=seeded.account_token)
+    await customer.does("buy", seeded.pack_ids[0], "--pay", "--save-payment-method")
     nobody_asked = await customer.tries(*agree(seeded))
     assert (nobody_asked.exit_code, "--yes" in nobody_asked.errors) == (2, True)
     assert "topped up   active" in (await customer.does(*agree(seeded), "--yes")).output

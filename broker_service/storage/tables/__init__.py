@@ -18,6 +18,7 @@ from broker_service.storage.tables.ledger import (
     trial_claims,
 )
 from broker_service.storage.tables.sales import (
+    auto_top_up_agreements,
     auto_top_ups,
     journal_entries,
     journal_postings,
@@ -33,6 +34,7 @@ __all__ = [
     "Span",
     "account_tokens",
     "accounts",
+    "auto_top_up_agreements",
     "auto_top_ups",
     "customers",
     "deliveries",

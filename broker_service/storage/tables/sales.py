@@ -1,6 +1,6 @@
 """Sales: cold, but written together with the ledger."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, String, Table
 
 from broker_service.storage.tables.columns import Span, count, instant, key, metadata, partial_index, shard, text
 
@@ -32,6 +32,7 @@ purchases = Table(
     count("refunded_credits"),
     count("refunded_minor_units"),
     count("refunded_commission_minor_units"),
+    Column("saves_method", Boolean, nullable=False),
     CheckConstraint(
         "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
         name="purchases_commission_within_price",
@@ -116,9 +117,28 @@ auto_top_ups = Table(
     text("consent"),
     instant("consent_time"),
     Column("failed_payments", Integer, nullable=False),
+    text("gateway"),
+    text("customer_reference"),
+    text("method_reference"),
     instant("next_attempt_time", nullable=True),
     text("pending_purchase_id", nullable=True),
+    Column("asked", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("agreements", Integer, nullable=False),
+)
+
+# Everything that a customer ever agreed to, by its number.
+auto_top_up_agreements = Table(
+    "auto_top_up_agreements",
+    metadata,
+    key("account_id"),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    text("pack_id"),
+    count("threshold_credits"),
+    Column("currency", String(3), nullable=False),
+    count("monthly_cap_minor_units"),
+    text("consent"),
+    instant("consent_time"),
 )
 
 journal_entries = Table(

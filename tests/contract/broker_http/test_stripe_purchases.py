@@ -31,14 +31,21 @@ async def test_a_checkout_session_says_what_is_sold(stripe_shop: StripeShop) -> 
             }
         },
         "adaptive_pricing": {"enabled": "false"},
-        "customer_creation": "always",
-        "payment_intent_data": {"setup_future_usage": "off_session", "metadata": {"purchase_id": sale.purchase_id}},
+        "payment_intent_data": {"metadata": {"purchase_id": sale.purchase_id}},
         "success_url": "https://shop.example/back",
         "cancel_url": "https://shop.example/back",
         "expires_at": str(expire_time),
     }
     assert stripe_shop.stripe.api.idempotency_keys[-1] == sale.purchase_id
     assert sale.purchase.gateway == "stripe"
+
+
+async def test_a_method_is_kept_only_where_the_customer_asks_for_it(stripe_shop: StripeShop) -> None:
+    sale = await stripe_shop.start(saves_method=True)
+    _, asked = stripe_shop.stripe.api.requests[-1]
+    assert asked["customer_creation"] == "always"
+    named = {"purchase_id": sale.purchase_id}
+    assert asked["payment_intent_data"] == {"setup_future_usage": "off_session", "metadata": named}
 
 
 async def test_without_a_return_url_the_payer_comes_to_the_broker_s_page(stripe_shop: StripeShop) -> None:
@@ -82,7 +89,7 @@ async def test_a_currency_that_stripe_does_not_take_is_refused(stripe_shop: Stri
 
 
 async def test_a_payment_puts_the_credits_on_the_account(stripe_shop: StripeShop) -> None:
-    sale, payment = await stripe_shop.paid()
+    sale, payment = await stripe_shop.paid(saves_method=True)
     assert await stripe_shop.credits(sale) == 100
     ((reference,),) = stripe_shop.world.running.sql(
         "SELECT gateway_reference FROM purchases WHERE purchase_id = ?", sale.purchase_id

@@ -23,6 +23,7 @@ class ScriptedGateway:
         self.asked: list[str] = []
         self.paid: dict[str, int] = {}
         self.charged: list[str] = []
+        self.received: set[str] = set()
 
     def takes(self, currency: str) -> bool:
         return currency in self._currencies
@@ -58,7 +59,12 @@ class ScriptedGateway:
     async def charge(self, purchase: Purchase, method: PaymentMethod) -> GatewayNotice | None:
         self.charged.append(purchase.purchase_id)
         self._fail_if_down()
+        self.received.add(purchase.purchase_id)
         return None if self.silent else self.payment_of(purchase, method)
+
+    async def was_charged(self, purchase: Purchase, method: PaymentMethod) -> bool:
+        self._fail_if_down()
+        return purchase.purchase_id in self.received
 
     def payment_of(self, purchase: Purchase, method: PaymentMethod) -> GatewayNotice:
         """Returns what the gateway tells of a payment."""

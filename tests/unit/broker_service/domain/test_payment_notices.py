@@ -52,10 +52,10 @@ DAY = timedelta(hours=24)
 MONEY_ACCOUNTS = ("gateway_clearing", "refunds_in_transit", f"provider_payable:{PROVIDER}", "commission")
 
 
-def started(*held: Any) -> tuple[World, str]:
+def started(*held: Any, saves_method: bool = False) -> tuple[World, str]:
     """An account, and the id of a purchase it has to pay."""
     it = world(*held)
-    command = StartPurchase(new_id(), ACCOUNT, TERMS, "", gateway="stripe")
+    command = StartPurchase(new_id(), ACCOUNT, TERMS, "", gateway="stripe", saves_method=saves_method)
     it.result(command)
     it.written.clear()
     return it, command.purchase_id
@@ -165,7 +165,7 @@ class TestPayments:
         assert (stored(it).pay_time, it.balance) == (START + DAY, Balance(100, 0))
 
     def test_a_payment_keeps_how_the_gateway_names_it_and_how_the_customer_pays(self) -> None:
-        it, purchase_id = started()
+        it, purchase_id = started(saves_method=True)
         it.result(AttachCheckout(ACCOUNT, purchase_id, "https://pay", "session-1"))
         assert stored(it).gateway_reference == "session-1"
         fields = {"gateway_reference": "pay-1", "customer_reference": "cus-1", "method_reference": "card-1"}
