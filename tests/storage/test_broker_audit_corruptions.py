@@ -82,6 +82,12 @@ async def test_a_corrupted_row_breaks_the_rules_that_it_should(lived_in_url: str
     found = await audit_after(lived_in_url, corruption)
     assert {violation.rule for violation in found.violations} >= CORRUPTIONS[corruption]
     assert all(violation.description for violation in found.violations)
+
+
+# A page for every row takes its time, and what is on a page is read alike whatever is wrong with it.
+@pytest.mark.parametrize("corruption", list(CORRUPTIONS)[::8])
+async def test_pages_of_a_row_find_what_one_page_finds(lived_in_url: str, corruption: str) -> None:
+    found = await audit_after(lived_in_url, corruption)
     paged = await audit_after(lived_in_url, corruption, size=PageSize(rows=1))
     assert set(paged.violations) == set(found.violations)
 
