@@ -15,7 +15,8 @@ from client_stub.cli.tables import count, pairs, printable
 from client_stub.purchases import PurchaseClient
 from client_stub.request_ids import request_id_or_new
 
-_SANDBOX_SCHEME: Final = "sandbox:"
+# As the broker names the gateway where no money moves.
+_SANDBOX: Final = "sandbox"
 
 
 class Payment(StrEnum):
@@ -72,7 +73,7 @@ async def _create(
 async def _pay(client: PurchaseClient, created: CreatePurchaseResponse, choice: Payment, request_id: str) -> Purchase:
     """Play the payer's part if the gateway is the sandbox and the choice is to pay, or to fail to."""
     purchase = created.purchase
-    if not created.checkout_url.startswith(_SANDBOX_SCHEME):
+    if purchase.gateway != _SANDBOX or purchase.state != PurchaseState.PURCHASE_STATE_PENDING:
         return purchase
     if choice is Payment.NO_PAY or (choice is Payment.ASK and not _ask(purchase)):
         return purchase
@@ -103,8 +104,9 @@ def _purchase_text(purchase: Purchase, checkout_url: str, request_id: str) -> st
     )
     if not checkout_url:
         return about_purchase
-    if not checkout_url.startswith(_SANDBOX_SCHEME):
+    if purchase.gateway != _SANDBOX:
         return f"{about_purchase}\n\nPay at {printable(checkout_url)}"
-    return (
-        f"{about_purchase}\n\nNot paid yet. To pay:\n  iap buy {purchase.pack.pack_id} --pay --request-id {request_id}"
-    )
+    to_pay = f"Not paid yet. To pay:\n  iap buy {purchase.pack.pack_id} --pay --request-id {request_id}"
+    # Without pages of the broker's, the sandbox's address is none that a browser can open.
+    page = f"\nor at {printable(checkout_url)}" if checkout_url.startswith(("http:", "https:")) else ""
+    return f"{about_purchase}\n\n{to_pay}{page}"
