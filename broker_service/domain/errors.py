@@ -277,7 +277,7 @@ class BalanceOverflow(WrongAmount):
 
 
 class NothingToRefund(WrongAmount):
-    """None of the purchase's credits are left, or what is left is worth less than a minor unit."""
+    """None of the purchase's credits are left, or what is left is worth less than the gateway can pay back."""
 
     reason = "NOTHING_TO_REFUND"
     template = "nothing of purchase {purchase_id} is left to be refunded"

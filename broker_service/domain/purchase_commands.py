@@ -141,12 +141,13 @@ class TakePaymentNotice(Struct, frozen=True, dict=True):
 
 
 class RefundPurchase(Struct, frozen=True, dict=True):
-    """Gives the price of a purchase's unspent credits back."""
+    """Gives the price of a purchase's unspent credits back, in whole steps that the purchase's gateway can pay."""
 
     request_id: str
     account_id: str
     purchase_id: str
     reason: str
+    step_minor_units: int = 1
 
     @computed_once
     def refund_id(self) -> str:
@@ -160,7 +161,7 @@ class RefundPurchase(Struct, frozen=True, dict=True):
 
     @computed_once
     def fingerprint(self) -> str:
-        """Its parameters."""
+        """Its parameters; the step is the gateway's."""
         return fingerprint(self.purchase_id, self.reason)
 
 

@@ -44,20 +44,20 @@ class RefundedMoney(Struct, frozen=True):
     commission_minor_units: int
 
 
-def money_for(purchase: Purchase, refunded_credits: int) -> RefundedMoney:
-    """Returns what so many further credits of a purchase are refunded with.
+def money_for(purchase: Purchase, refunded_credits: int, *, step_minor_units: int) -> RefundedMoney:
+    """Returns what so many further credits of a purchase are refunded with, in whole steps of its gateway's.
 
-    Each sum over all refunds is its part of the whole, rounded down; so several refunds come to the same as one, all
-    credits to the price, and neither the broker nor the provider ever gives back more than it got. A single refund may
-    put a minor unit more into the commission's part than it pays back; the provider is then owed one more.
+    Each sum over all refunds is rounded down: the amount is the refunded credits' part of the price, the commission's
+    part is as large a part of the commission. So several refunds come to the same as one, all credits to the price
+    whatever the step, and neither the broker nor the provider ever gives back more than it got.
     """
     total_credits = purchase.refunded_credits + refunded_credits
-    amount_minor_units = purchase.price_minor_units * total_credits // purchase.credits
-    commission_minor_units = purchase.commission_minor_units * total_credits // purchase.credits
-    return RefundedMoney(
-        amount_minor_units - purchase.refunded_minor_units,
-        commission_minor_units - purchase.refunded_commission_minor_units,
-    )
+    amount_minor_units = purchase.price_minor_units * total_credits // purchase.credits - purchase.refunded_minor_units
+    if total_credits < purchase.credits:
+        amount_minor_units -= amount_minor_units % step_minor_units
+    total_minor_units = purchase.refunded_minor_units + amount_minor_units
+    commission_minor_units = purchase.commission_minor_units * total_minor_units // purchase.price_minor_units
+    return RefundedMoney(amount_minor_units, commission_minor_units - purchase.refunded_commission_minor_units)
 
 
 def decide_refund_purchase(book: Book, command: RefundPurchase, now: datetime) -> tuple[Changes, PurchaseRefundResult]:
@@ -72,7 +72,7 @@ def decide_refund_purchase(book: Book, command: RefundPurchase, now: datetime) -
         if first.fingerprint != command.fingerprint:
             raise RequestIdReused(request_id=command.request_id, rpc="RefundPurchase")
         return Changes(), PurchaseRefundResult(purchase, first, replayed=True)
-    grant, money = _refundable(book, purchase)
+    grant, money = _refundable(book, purchase, command.step_minor_units)
     # Nothing can be refused from here on.
     refund = PurchaseRefund(
         account_id=account.account_id,
@@ -155,7 +155,7 @@ def paid_back(refund: PurchaseRefund, now: datetime, gateway_reference: str) -> 
     )
 
 
-def _refundable(book: Book, purchase: Purchase) -> tuple[Grant, RefundedMoney]:
+def _refundable(book: Book, purchase: Purchase, step_minor_units: int) -> tuple[Grant, RefundedMoney]:
     """Returns a purchase's grant and the money for its free credits. Raises PurchaseNotPaid, NothingToRefund."""
     if purchase.state in (PurchaseState.PENDING, PurchaseState.FAILED):
         raise PurchaseNotPaid(purchase_id=purchase.purchase_id)
@@ -166,7 +166,7 @@ def _refundable(book: Book, purchase: Purchase) -> tuple[Grant, RefundedMoney]:
     if grant is None:
         raise InvariantError(f"purchase {purchase.purchase_id} is paid and has no grant")
     # What has expired is no longer among a grant's free credits: every batch begins with that.
-    money = money_for(purchase, grant.free_credits)
+    money = money_for(purchase, grant.free_credits, step_minor_units=step_minor_units)
     if money.amount_minor_units == 0:
         raise nothing
     return grant, money

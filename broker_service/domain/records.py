@@ -301,7 +301,7 @@ class PurchaseRefund(Struct, frozen=True):
 
     @property
     def share_minor_units(self) -> int:
-        """The provider's part of it; −1 where rounding has put a minor unit more into the commission's."""
+        """The provider's part of it."""
         return self.amount_minor_units - self.commission_minor_units
 
 

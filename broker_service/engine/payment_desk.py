@@ -186,8 +186,10 @@ class PaymentDesk:
         replay and by the refund runner.
         Raises the Refusals of RefundPurchase.
         """
+        purchase = await self.purchase(purchase_id)
+        step = self._gateways.refund_step_minor_units(purchase.gateway, purchase.currency)
         result = await self._committer.execute(
-            RefundPurchase(request_id, _account_of(purchase_id), purchase_id, reason)
+            RefundPurchase(request_id, purchase.account_id, purchase_id, reason, step_minor_units=step)
         )
         try:
             await self.pay_back(result.purchase, result.refund)

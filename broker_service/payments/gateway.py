@@ -66,6 +66,10 @@ class PaymentGateway(Protocol):
         """Tells whether payments in a currency (ISO 4217) are possible."""
         ...
 
+    def refund_step_minor_units(self, currency: str) -> int:
+        """Returns what parts of a payment that are paid back have to be multiples of, in minor units of a currency."""
+        ...
+
     async def create_checkout(self, purchase: Purchase) -> Checkout:
         """Opens the place where a purchase is paid. Raises GatewayError, PaymentDeclinedError."""
         ...

@@ -66,6 +66,10 @@ class StripeGateway:
         """See PaymentGateway."""
         return stripe_amounts.is_taken(currency)
 
+    def refund_step_minor_units(self, currency: str) -> int:
+        """See PaymentGateway."""
+        return stripe_amounts.step_minor_units(currency)
+
     async def create_checkout(self, purchase: Purchase) -> Checkout:
         """See PaymentGateway."""
         parameters = self._session(purchase)

@@ -43,6 +43,8 @@ for _command in (
     catalog_commands.catalog,
     account_commands.open_account,
     purchase_commands.buy,
+    purchase_commands.purchases,
+    purchase_commands.refund,
     account_commands.balance,
     account_commands.watch,
     account_commands.statement,

@@ -207,6 +207,30 @@ async def test_a_refund_is_paid_back_once(stripe_shop: StripeShop) -> None:
     assert await stripe_shop.state(sale) == "REFUNDED"
 
 
+@pytest.mark.parametrize(
+    ("price", "refunded", "at_stripe"),
+    [
+        # 67 of 100 credits are 3.430… and 8_250.40…; Stripe takes no thousandths, and whole ariary only.
+        (
+            Money(currency_code="KWD", units=5, nanos=120_000_000),
+            Money(currency_code="KWD", units=3, nanos=430_000_000),
+            3_430,
+        ),
+        (Money(currency_code="MGA", units=12_314), Money(currency_code="MGA", units=8_250), 8_250),
+    ],
+)
+async def test_a_part_is_refunded_as_finely_as_stripe_can(
+    stripe_shop: StripeShop, price: Money, refunded: Money, at_stripe: int
+) -> None:
+    sale, payment = await stripe_shop.paid(price=price)
+    await stripe_shop.world.reserved(sale.account, 33)
+    given = await stripe_shop.refund(sale)
+    assert given.refund == refunded
+    (refund,) = [it for it in stripe_shop.stripe.api.refunds.values() if it["payment_intent"] == payment["id"]]
+    assert refund["amount"] == at_stripe
+    assert await refund_states(stripe_shop, sale.purchase_id) == [("PAID", refund["id"])]
+
+
 async def test_a_refund_that_takes_days_is_paid_when_stripe_says_so(stripe_shop: StripeShop) -> None:
     api = stripe_shop.stripe.api
     sale, payment = await stripe_shop.paid()

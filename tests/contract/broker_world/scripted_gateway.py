@@ -28,6 +28,9 @@ class ScriptedGateway:
     def takes(self, currency: str) -> bool:
         return currency in self._currencies
 
+    def refund_step_minor_units(self, currency: str) -> int:
+        return 1
+
     async def create_checkout(self, purchase: Purchase) -> Checkout:
         self.checkouts.append(purchase.purchase_id)
         self._fail_if_down()
