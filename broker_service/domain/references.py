@@ -19,6 +19,7 @@ from broker_service.domain.commands import (
     SetLowBalanceAlert,
     Settle,
 )
+from broker_service.domain.identities import account_id_within
 from broker_service.domain.purchase_commands import (
     AttachCheckout,
     CompleteSandboxPayment,
@@ -105,6 +106,8 @@ def _add_notice(references: References, command: TakePaymentNotice) -> None:
             references.refunded_purchases.add(command.purchase_id)
             references.grants.add(command.grant_id)
         case PaymentNoticeKind.REFUND_SUCCEEDED | PaymentNoticeKind.REFUND_FAILED:
-            references.purchase_refunds.add(command.refund_id)
+            # Whatever a gateway names: another account's rows are in no book of this batch.
+            if account_id_within(command.refund_id, "rfd") == command.account_id:
+                references.purchase_refunds.add(command.refund_id)
         case PaymentNoticeKind.FAILED:
             pass

@@ -10,7 +10,18 @@ from iap.broker.v1 import admin_pb2, purchase_pb2
 from broker_service.domain.errors import BalanceOverflow
 from broker_service.domain.records import MAX_BALANCE, PaymentNoticeKind, PaymentNoticeOutcome
 from broker_service.payments.gateway import PaymentMethod
-from tests.contract.broker_purchases.till import events, get_purchase, journal, notices, refund_purchase, tell, told
+from tests.contract.broker_purchases.till import (
+    events,
+    get_purchase,
+    journal,
+    notices,
+    refund_id_of,
+    refund_purchase,
+    refund_rows,
+    tell,
+    told,
+    unanswered_refunds,
+)
 from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.world import Account, World, call, new_id
 
@@ -159,6 +170,18 @@ async def test_a_notice_of_no_purchase_is_kept_and_counted(world: World, change:
     (kept,) = [it for it in found.notices if it.gateway_event_id == event_id]
     assert (kept.times_received, kept.detail) == (2, "no such purchase")
     assert await state(world, account, purchase_id) == "PENDING"
+
+
+@pytest.mark.parametrize("kind", [PaymentNoticeKind.REFUND_SUCCEEDED, PaymentNoticeKind.REFUND_FAILED])
+async def test_the_end_of_another_account_s_refund_is_ignored(world: World, kind: PaymentNoticeKind) -> None:
+    (one, first), (other, second) = [await started(world) for _ in range(2)]
+    for account, purchase_id in ((one, first), (other, second)):
+        await tell(world, SUCCEEDED, purchase_id)
+        with unanswered_refunds(world):
+            await refund_purchase(world, account, purchase_id)
+    assert await tell(world, kind, first, refund_id=refund_id_of(world, second)) is IGNORED
+    assert "no such refund was asked for" in [detail for _, _, detail, _ in await told(world, first)]
+    assert [refund_rows(world, it)[0][1] for it in (first, second)] == ["REQUESTED"] * 2
 
 
 async def test_one_event_that_tells_of_two_purchases_pays_both(world: World) -> None:

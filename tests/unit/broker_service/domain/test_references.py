@@ -3,8 +3,14 @@
 import pytest
 
 from broker_service.domain.commands import ChangeAccountState, Command, OpenAccount, RotateToken, Settle
-from broker_service.domain.purchase_commands import CompleteSandboxPayment, PackTerms, StartPurchase
-from broker_service.domain.records import AccountState, Reservation
+from broker_service.domain.identities import purchase_refund_id_for
+from broker_service.domain.purchase_commands import (
+    CompleteSandboxPayment,
+    PackTerms,
+    StartPurchase,
+    TakePaymentNotice,
+)
+from broker_service.domain.records import AccountState, PaymentNoticeKind, Reservation
 from broker_service.domain.references import References, references_of
 from tests.unit.broker_service.domain.ledger_world import (
     ACCOUNT,
@@ -84,6 +90,21 @@ def test_a_purchase_looks_whether_it_is_there_and_its_payment_whether_it_ended_b
         payment_notices={payment.notice.notice_id},
         method_accounts={ACCOUNT},
     )
+
+
+@pytest.mark.parametrize("kind", [PaymentNoticeKind.REFUND_SUCCEEDED, PaymentNoticeKind.REFUND_FAILED])
+def test_the_end_of_a_refund_looks_at_it_if_it_is_the_account_s_own(kind: PaymentNoticeKind) -> None:
+    own = purchase_refund_id_for(ACCOUNT, "RefundPurchase", "req_1")
+    for refund_id, named in (
+        (own, {own}),
+        (purchase_refund_id_for("acc_" + "b" * 24, "RefundPurchase", "req_1"), set()),
+        ("no refund", set()),
+        ("", set()),
+    ):
+        notice = TakePaymentNotice(ACCOUNT, "stripe", "evt_1", kind, "pur_x", refund_id=refund_id)
+        assert references_of([notice]) == References(
+            accounts={ACCOUNT}, purchases={"pur_x"}, payment_notices={notice.notice_id}, purchase_refunds=named
+        )
 
 
 @pytest.mark.parametrize("command", [Settle(ACCOUNT), ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "", "chg_1")])
