@@ -18,9 +18,9 @@ from broker_service.domain.errors import (
     PurchasePaid,
     RequestIdReused,
 )
-from broker_service.domain.journal import refund_paid_of
+from broker_service.domain.journal import refund_paid_of, refund_returned_of
 from broker_service.domain.purchase_commands import SANDBOX, CompleteSandboxPayment, TakePaymentNotice
-from broker_service.domain.purchase_refunds import charged_back, owed_refunds, paid_back
+from broker_service.domain.purchase_refunds import PAID_BY_CHARGEBACK, charged_back, owed_refunds, paid_back
 from broker_service.domain.purchases import SOLD_STATES, PurchaseResult, as_of, paid, purchase_of
 from broker_service.domain.records import (
     Account,
@@ -194,31 +194,48 @@ def _refund_ended(
         return _ignored("no such refund was asked for")
     if (wrong := _wrong_amount(command, refund.currency, refund.amount_minor_units)) is not None:
         return wrong
-    succeeded = command.kind is PaymentNoticeKind.REFUND_SUCCEEDED
-    if refund.state is PurchaseRefundState.PAID:
-        return _refund_told_again(purchase, succeeded=succeeded)
     account = replace(account, update_time=now)
-    if succeeded:
-        refund = paid_back(refund, now, command.gateway_reference)
-        return _applied(
-            "the refund is paid",
-            Changes(
-                account=account,
-                purchase_refunds=(refund,),
-                journal_entries=(refund_paid_of(purchase.provider_id, refund),),
-            ),
-        )
+    if command.kind is PaymentNoticeKind.REFUND_SUCCEEDED:
+        return _refund_paid(account, purchase, refund, command, now)
+    return _refund_failed(account, purchase, refund, command, now)
+
+
+def _refund_paid(
+    account: Account, purchase: Purchase, refund: PurchaseRefund, command: TakePaymentNotice, now: datetime
+) -> _Effect:
+    if refund.state is PurchaseRefundState.PAID:
+        if purchase.state is PurchaseState.CHARGED_BACK:
+            return _ignored(
+                "the refund was paid before, if not by the chargeback: then the customer has the money twice"
+            )
+        return _ignored("the refund was paid before")
+    if refund.state is PurchaseRefundState.FAILED and refund.times_returned:
+        # A gateway tells out of order, so this is most likely of before the return: the customer stays owed.
+        return _ignored("the refund was paid before, and the money came back since")
+    refund = paid_back(refund, now, command.gateway_reference)
+    movements = (refund_paid_of(purchase.provider_id, refund),)
+    return _applied(
+        "the refund is paid", Changes(account=account, purchase_refunds=(refund,), journal_entries=movements)
+    )
+
+
+def _refund_failed(
+    account: Account, purchase: Purchase, refund: PurchaseRefund, command: TakePaymentNotice, now: datetime
+) -> _Effect:
+    """The gateway has refused a refund, or what it had paid came back, which may be days later."""
     if refund.state is PurchaseRefundState.FAILED:
         return _ignored("the refund had failed before")
-    return _applied("the refund failed", Changes(account=account, purchase_refunds=(_given_up(refund, command, now),)))
-
-
-def _refund_told_again(purchase: Purchase, *, succeeded: bool) -> _Effect:
-    if not succeeded:
-        return _ignored("the refund was paid before, and the gateway says now that it failed")
-    if purchase.state is PurchaseState.CHARGED_BACK:
-        return _ignored("the refund was paid before, if not by the chargeback: then the customer has the money twice")
-    return _ignored("the refund was paid before")
+    failed = _given_up(refund, command, now)
+    if refund.state is PurchaseRefundState.REQUESTED:
+        return _applied("the refund failed", Changes(account=account, purchase_refunds=(failed,)))
+    if refund.gateway_reference == PAID_BY_CHARGEBACK:
+        return _ignored("the refund was paid by the chargeback, and is not owed any more")
+    returned = replace(failed, times_returned=refund.times_returned + 1)
+    movements = (refund_returned_of(purchase.provider_id, returned),)
+    return _applied(
+        "the refund had been paid, and the money came back: it is owed again",
+        Changes(account=account, purchase_refunds=(returned,), journal_entries=movements),
+    )
 
 
 def _given_up(refund: PurchaseRefund, command: TakePaymentNotice, now: datetime) -> PurchaseRefund:

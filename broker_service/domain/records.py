@@ -280,6 +280,7 @@ class PurchaseRefund(Struct, frozen=True):
     """One return of money for a purchase, with the credits taken back for it.
 
     A refund is REQUESTED until the gateway has paid the customer back; a chargeback is PAID from the start.
+    `times_returned` is how often its money was paid and came back, as from an account that is closed.
     """
 
     account_id: str
@@ -296,6 +297,7 @@ class PurchaseRefund(Struct, frozen=True):
     gateway_reference: str
     create_time: datetime
     resolve_time: datetime | None
+    times_returned: int = 0
 
     @property
     def share_minor_units(self) -> int:
@@ -364,6 +366,7 @@ class JournalKind(StrEnum):
     SALE = "SALE"
     REFUND = "REFUND"
     REFUND_PAID = "REFUND_PAID"
+    REFUND_RETURNED = "REFUND_RETURNED"
     CHARGEBACK = "CHARGEBACK"
     PAYOUT = "PAYOUT"
     PAYOUT_PAID = "PAYOUT_PAID"

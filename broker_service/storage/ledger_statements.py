@@ -180,7 +180,9 @@ UPDATE_PURCHASES = Update(
     ),
 )
 UPDATE_PURCHASE_REFUNDS = Update(
-    tables.purchase_refunds, keys=("refund_id",), changing=("state", "gateway_reference", "resolve_time")
+    tables.purchase_refunds,
+    keys=("refund_id",),
+    changing=("state", "gateway_reference", "resolve_time", "times_returned"),
 )
 UPDATE_PAYMENT_NOTICES = Update(tables.payment_notices, keys=("notice_id",), changing=("times_received",))
 UPDATE_WEBHOOKS = Update(tables.webhooks, keys=("webhook_id",), changing=("url", "signing_secret", "create_time"))

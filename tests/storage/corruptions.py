@@ -312,6 +312,15 @@ REFUNDS = {
     "DELETE FROM purchase_refunds": {"REFUNDS_ADD_UP", "REFUND_IS_BOOKED", "CHARGED_BACK_ONCE"},
     "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund:%'": {"REFUND_IS_BOOKED"},
     "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund_paid:%'": {"REFUND_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund_returned:%'": {"REFUND_IS_BOOKED"},
+    "UPDATE purchase_refunds SET times_returned = 0": {"REFUND_IS_BOOKED"},
+    "UPDATE purchase_refunds SET times_returned = times_returned + 1 WHERE state = 'PAID' AND kind = 'REFUND'": {
+        "REFUND_IS_BOOKED"
+    },
+    "UPDATE purchase_refunds SET times_returned = -1": {"REFUND_IN_RANGE"},
+    "UPDATE journal_entries SET journal_entry_id = journal_entry_id || ':2' WHERE kind = 'REFUND_RETURNED'": {
+        "REFUND_IS_BOOKED"
+    },
     "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'chargeback:%'": {"CHARGEBACK_IS_BOOKED"},
     "UPDATE journal_entries SET kind = 'REFUND' WHERE kind = 'REFUND_PAID'": {"REFUND_IS_BOOKED"},
     "UPDATE journal_entries SET kind = 'SALE' WHERE kind = 'CHARGEBACK'": {"SALE_IS_BOOKED"},

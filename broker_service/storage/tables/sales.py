@@ -66,6 +66,7 @@ purchase_refunds = Table(
     text("gateway_reference"),
     instant("create_time"),
     instant("resolve_time", nullable=True),
+    Column("times_returned", Integer, nullable=False),
 )
 Index("purchase_refunds_by_purchase", purchase_refunds.c.purchase_id)
 # Refunds that the gateway has not been asked for, or has not answered yet.

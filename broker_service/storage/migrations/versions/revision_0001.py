@@ -245,6 +245,7 @@ def _make_purchase_refunds() -> None:
         sa.Column("gateway_reference", _TEXT, nullable=False),
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("resolve_time", _INSTANT, nullable=True),
+        sa.Column("times_returned", sa.Integer(), nullable=False),
     )
     op.create_index("purchase_refunds_by_purchase", "purchase_refunds", ["purchase_id"])
     op.create_index(
