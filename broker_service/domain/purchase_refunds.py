@@ -104,8 +104,8 @@ def charged_back(book: Book, account: Account, purchase: Purchase, now: datetime
     """Returns what a chargeback does to a purchase that was paid.
 
     All that has not been refunded goes back. Refunds that were owed and not paid are paid by it: the bank has taken
-    that money too, so the gateway must not be asked for it. The credits that are left are gone, and the account is
-    suspended.
+    that money too, so the gateway must not be asked for it. The credits that are left are gone, those that come back
+    later as well, and the account is suspended.
     """
     refund = PurchaseRefund(
         account_id=account.account_id,
@@ -126,6 +126,7 @@ def charged_back(book: Book, account: Account, purchase: Purchase, now: datetime
     grant = book.grants.get(grant_id_for(purchase.purchase_id))
     if grant is not None:
         refund = replace(refund, credits=grant.free_credits)
+        grant = replace(grant, revoked=True)
     overtaken = tuple(paid_back(it, now, PAID_BY_CHARGEBACK) for it in owed_refunds(book, purchase))
     changes, _ = _given_back(account, purchase, grant, refund, PurchaseState.CHARGED_BACK, now)
     journal_entries = (

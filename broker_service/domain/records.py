@@ -120,7 +120,10 @@ class Account(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """Credits put on an account at one time, under one set of terms."""
+    """Credits put on an account at one time, under one set of terms.
+
+    Once its purchase is charged back it is `revoked`: credits that come back to it are taken off the account at once.
+    """
 
     account_id: str
     grant_id: str
@@ -132,6 +135,7 @@ class Grant(Struct, frozen=True):
     expire_time: datetime | None
     purchase_id: str | None
     create_time: datetime
+    revoked: bool = False
 
     @property
     def free_credits(self) -> int:

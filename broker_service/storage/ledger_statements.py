@@ -150,7 +150,9 @@ UPDATE_ACCOUNTS = Update(
     ),
 )
 UPDATE_GRANTS = Update(
-    tables.grants, keys=("account_id", "grant_id"), changing=("remaining_credits", "reserved_credits", "spent")
+    tables.grants,
+    keys=("account_id", "grant_id"),
+    changing=("remaining_credits", "reserved_credits", "revoked", "spent"),
 )
 UPDATE_RESERVATIONS = Update(
     tables.reservations,

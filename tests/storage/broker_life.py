@@ -75,8 +75,10 @@ async def _give_money_back(world: World, account: Account) -> None:
             await refund_purchase(world, account, purchase_id)
     refund_id = refund_id_of(world, refused)
     await tell(world, PaymentNoticeKind.REFUND_FAILED, refused, refund_id=refund_id)
+    held = await world.reserved(account, (await world.balance(account))[2] - 3)
     for purchase_id in (overtaken, lost):
         await tell(world, PaymentNoticeKind.CHARGED_BACK, purchase_id)
+    await world.release(held)
     await resume_account(world, account)
 
 

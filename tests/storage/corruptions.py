@@ -162,6 +162,8 @@ GRANTS = {
     "UPDATE grants SET kind = 'NONSENSE' WHERE kind = 'TRIAL'": {"GRANT_KIND", "GRANT_IS_ENTERED"},
     "UPDATE grants SET kind = 'PROMOTIONAL' WHERE kind = 'PAID'": {"GRANT_KIND", "GRANT_IS_ENTERED"},
     "UPDATE grants SET kind = 'PROMOTIONAL' WHERE kind = 'TRIAL'": {"GRANT_IS_ENTERED"},
+    "UPDATE grants SET revoked = (1 = 1)": {"GRANT_REVOKED"},
+    "UPDATE grants SET revoked = (1 = 0)": {"GRANT_REVOKED"},
     "UPDATE grants SET purchase_id = 'pur_none' WHERE kind = 'PAID'": {"PURCHASE_IS_GRANTED", "GRANT_IS_ENTERED"},
     "DELETE FROM grants WHERE reserved_credits > 0": {
         "PURCHASE_IS_GRANTED",

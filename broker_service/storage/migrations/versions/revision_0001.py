@@ -79,6 +79,7 @@ def _make_grants() -> None:
         sa.Column("purchase_id", _TEXT, nullable=True),
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("spent", sa.Boolean(), nullable=False),
+        sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.CheckConstraint("reserved_credits >= 0", name="grants_reserved_credits_not_negative"),
         sa.CheckConstraint("remaining_credits >= reserved_credits", name="grants_remaining_credits_cover_reserved"),
         sa.CheckConstraint("credits >= remaining_credits", name="grants_credits_cover_remaining"),
