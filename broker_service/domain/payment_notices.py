@@ -13,6 +13,7 @@ from broker_service.domain.book import Book, Changes
 from broker_service.domain.checks import account_of
 from broker_service.domain.errors import (
     CheckoutExpired,
+    InvariantError,
     PurchaseFailed,
     PurchaseOfOtherGateway,
     PurchasePaid,
@@ -148,7 +149,26 @@ def _succeeded(account: Account, purchase: Purchase, command: TakePaymentNotice,
     late = "" if as_of(purchase, now).state is PurchaseState.PENDING else ", after it had failed"
     reference = command.gateway_reference or purchase.gateway_reference
     changes = paid(account, replace(purchase, gateway_reference=reference), now)
-    return _applied(f"the purchase is paid{late}", replace(changes, payment_methods=_method_of(command, now)))
+    changes = replace(changes, payment_methods=_method_of(command, now))
+    if purchase.chargeback_told:
+        return _applied(f"the purchase is paid{late}, and charged back as was told before", _taken_back(changes, now))
+    return _applied(f"the purchase is paid{late}", changes)
+
+
+def _taken_back(payment: Changes, now: datetime) -> Changes:
+    """Returns a payment's changes together with those of its chargeback, which was told before it."""
+    (purchase,), account = payment.purchases, payment.account
+    if account is None:
+        raise InvariantError(f"purchase {purchase.purchase_id} was paid to no account")
+    book = Book(account.account_id, account, grants={grant.grant_id: grant for grant in payment.grants})
+    chargeback = charged_back(book, account, replace(purchase, chargeback_told=False), now)
+    return replace(
+        chargeback,
+        entries=(*payment.entries, *chargeback.entries),
+        journal_entries=(*payment.journal_entries, *chargeback.journal_entries),
+        events=(*payment.events, *chargeback.events),
+        payment_methods=payment.payment_methods,
+    )
 
 
 def _failed(account: Account, purchase: Purchase, command: TakePaymentNotice, now: datetime) -> _Effect:
@@ -170,7 +190,7 @@ def _charged_back(
     if purchase.state is PurchaseState.CHARGED_BACK:
         return _ignored("the purchase was charged back before")
     if purchase.state not in SOLD_STATES:
-        return _ignored("the purchase was never paid")
+        return _charged_back_early(account, purchase, command, now)
     unrefunded = purchase.price_minor_units - purchase.refunded_minor_units
     owed = sum(it.amount_minor_units for it in owed_refunds(book, purchase))
     allowed = (purchase.price_minor_units, unrefunded + owed, unrefunded)
@@ -184,6 +204,19 @@ def _charged_back(
     reserved = sum(grant.reserved_credits for grant in grants)
     used = after.credits - after.refunded_credits - reserved
     return _applied(f"{taken} credits are taken back, {reserved} are reserved and {used} are used", changes)
+
+
+def _charged_back_early(account: Account, purchase: Purchase, command: TakePaymentNotice, now: datetime) -> _Effect:
+    """A gateway tells out of order: the payment that a bank has taken back is yet to be told."""
+    if (wrong := _wrong_amount(command, purchase.currency, purchase.price_minor_units)) is not None:
+        return wrong
+    if purchase.chargeback_told:
+        return _ignored("the chargeback was told before, and its payment is yet to be told")
+    waiting = replace(purchase, chargeback_told=True)
+    return _applied(
+        "the chargeback waits for its payment to be told",
+        Changes(account=replace(account, update_time=now), purchases=(waiting,)),
+    )
 
 
 def _refund_ended(

@@ -231,7 +231,8 @@ class Purchase(Struct, frozen=True):
     """The sale of one pack to one account; the terms are the pack's and the rate's when it was started.
 
     `gateway_reference` is how the gateway names its payment, "" until the gateway has said so. What was refunded,
-    chargebacks included, counts up to the credits, the price and the commission.
+    chargebacks included, counts up to the credits, the price and the commission. `chargeback_told` while a chargeback
+    waits for the payment that it takes back.
     """
 
     account_id: str
@@ -258,6 +259,7 @@ class Purchase(Struct, frozen=True):
     refunded_credits: int = 0
     refunded_minor_units: int = 0
     refunded_commission_minor_units: int = 0
+    chargeback_told: bool = False
 
     @property
     def provider_share_minor_units(self) -> int:

@@ -179,6 +179,7 @@ UPDATE_PURCHASES = Update(
         "refunded_credits",
         "refunded_minor_units",
         "refunded_commission_minor_units",
+        "chargeback_told",
     ),
 )
 UPDATE_PURCHASE_REFUNDS = Update(

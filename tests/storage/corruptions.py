@@ -198,6 +198,7 @@ MONEY = {
     "UPDATE purchases SET commission_minor_units = 0": {"SALE_IS_BOOKED"},
     "UPDATE purchases SET account_id = 'acc_none'": {"ACCOUNT_EXISTS", "ID_NAMES_ACCOUNT", "PURCHASE_IS_GRANTED"},
     "DELETE FROM purchases": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED", "REFUND_OF_A_SALE"},
+    "UPDATE purchases SET chargeback_told = (1 = 1)": {"CHARGEBACK_APPLIED"},
     "UPDATE purchases SET origin = 'NONSENSE'": {"STATE_KNOWN"},
     f"UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1 AND {_FIRST_MOVEMENTS}": {
         "JOURNAL_SUMS_TO_ZERO"

@@ -1,6 +1,6 @@
 """Sales: cold, but written together with the ledger."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Integer, String, Table
 
 from broker_service.storage.tables.columns import Span, count, instant, key, metadata, partial_index, shard, text
 
@@ -32,6 +32,7 @@ purchases = Table(
     count("refunded_credits"),
     count("refunded_minor_units"),
     count("refunded_commission_minor_units"),
+    Column("chargeback_told", Boolean, nullable=False),
     CheckConstraint(
         "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
         name="purchases_commission_within_price",

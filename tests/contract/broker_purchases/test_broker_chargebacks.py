@@ -122,12 +122,32 @@ async def test_a_chargeback_counts_once(world: World) -> None:
     assert (journal(world, purchase_id), await world.balance(account)) == (["CHARGEBACK", "SALE"], (0, 0, 0))
 
 
-async def test_a_purchase_that_was_never_paid_is_not_charged_back(world: World) -> None:
-    account = await world.new_account()
+@pytest.mark.parametrize("fails_first", [False, True])
+async def test_a_chargeback_told_before_its_payment_waits_for_it(world: World, fails_first: bool) -> None:
+    account = await world.new_account(trial_credits=0)
     pack = await world.new_pack(account.service)
     purchase_id = (await world.purchase(account, pack.pack_id)).purchase_id
+    assert await tell(world, CHARGED_BACK, purchase_id, amount_minor_units=1) is WRONG
+    for _ in range(2):
+        assert await tell(world, CHARGED_BACK, purchase_id, event_id=f"evt-c-{purchase_id}") is APPLIED
     assert await tell(world, CHARGED_BACK, purchase_id) is IGNORED
+    if fails_first:
+        await tell(world, PaymentNoticeKind.FAILED, purchase_id)
     assert await state_of(world, account) == account_pb2.ACCOUNT_STATE_ACTIVE
+    assert (money_accounts(world, purchase_id), journal(world, purchase_id)) == ({}, [])
+    for _ in range(2):
+        outcome = await tell(world, PaymentNoticeKind.SUCCEEDED, purchase_id, event_id=f"evt-p-{purchase_id}")
+        assert outcome is APPLIED
+    for kind in (PaymentNoticeKind.SUCCEEDED, CHARGED_BACK):
+        assert await tell(world, kind, purchase_id) is IGNORED
+    purchase = await get_purchase(world, account, purchase_id)
+    assert purchase.state == purchase_pb2.PURCHASE_STATE_CHARGED_BACK
+    assert (purchase.refunded, purchase.refunded_credits) == (euro(1_000), 100)
+    assert (await world.balance(account), money_accounts(world, purchase_id)) == ((0, 0, 0), {})
+    assert journal(world, purchase_id) == ["CHARGEBACK", "SALE"]
+    assert refund_rows(world, purchase_id) == [("CHARGEBACK", "PAID", 100, 1_000, 250)]
+    assert await state_of(world, account) == account_pb2.ACCOUNT_STATE_SUSPENDED
+    assert events(world, account) == ["account.suspended", "purchase.paid", "purchase.refunded"]
 
 
 @pytest.mark.parametrize("amount", [1, 999, 1_001, 2_000])

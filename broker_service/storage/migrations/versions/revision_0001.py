@@ -206,6 +206,7 @@ def _make_purchases() -> None:
         sa.Column("refunded_credits", sa.BigInteger(), nullable=False),
         sa.Column("refunded_minor_units", sa.BigInteger(), nullable=False),
         sa.Column("refunded_commission_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("chargeback_told", sa.Boolean(), nullable=False),
         sa.CheckConstraint(
             "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
             name="purchases_commission_within_price",

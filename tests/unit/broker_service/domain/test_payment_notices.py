@@ -113,8 +113,8 @@ class TestPayments:
                 "IGNORED: the purchase was paid before: the customer has paid twice",
                 PurchaseState.PAID,
             ),
-            ((), CHARGED_BACK, "IGNORED: the purchase was never paid", PurchaseState.PENDING),
-            ((FAILED,), CHARGED_BACK, "IGNORED: the purchase was never paid", PurchaseState.FAILED),
+            ((), CHARGED_BACK, "APPLIED: the chargeback waits for its payment to be told", PurchaseState.PENDING),
+            ((FAILED,), CHARGED_BACK, "APPLIED: the chargeback waits for its payment to be told", PurchaseState.FAILED),
             (
                 (SUCCEEDED,),
                 CHARGED_BACK,
