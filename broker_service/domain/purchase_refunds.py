@@ -28,6 +28,9 @@ from broker_service.domain.records import (
     PurchaseState,
 )
 
+# The `gateway_reference` of refunds that a chargeback has paid.
+PAID_BY_CHARGEBACK = "chargeback"
+
 
 class PurchaseRefundResult(Struct, frozen=True):
     """A refund and its purchase as they stand after the command."""
@@ -101,8 +104,8 @@ def charged_back(book: Book, account: Account, purchase: Purchase, now: datetime
     """Returns what a chargeback does to a purchase that was paid.
 
     All that has not been refunded goes back. Refunds that were owed and not paid are paid by it: the bank has taken
-    that money too, so the gateway must not be asked for it. The credits that are left are gone, and the account is
-    suspended.
+    that money too, so the gateway must not be asked for it. The credits that are left are gone, those that come back
+    later as well, and the account is suspended.
     """
     refund = PurchaseRefund(
         account_id=account.account_id,
@@ -123,7 +126,8 @@ def charged_back(book: Book, account: Account, purchase: Purchase, now: datetime
     grant = book.grants.get(grant_id_for(purchase.purchase_id))
     if grant is not None:
         refund = replace(refund, credits=grant.free_credits)
-    overtaken = tuple(paid_back(it, now, "chargeback") for it in owed_refunds(book, purchase))
+        grant = replace(grant, revoked=True)
+    overtaken = tuple(paid_back(it, now, PAID_BY_CHARGEBACK) for it in owed_refunds(book, purchase))
     changes, _ = _given_back(account, purchase, grant, refund, PurchaseState.CHARGED_BACK, now)
     journal_entries = (
         *(refund_paid_of(purchase.provider_id, it) for it in overtaken),

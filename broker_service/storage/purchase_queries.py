@@ -72,6 +72,13 @@ def purchases_of(
     return [as_of(PURCHASES.record_of_core(row), now) for row in connection.execute(statement)]
 
 
+def refund_by_id(connection: Connection, refund_id: str) -> PurchaseRefund:
+    """Returns a refund or chargeback that is there: none is ever removed."""
+    refunds = tables.purchase_refunds
+    row = connection.execute(select(refunds).where(refunds.c.refund_id == refund_id)).one()
+    return PURCHASE_REFUNDS.record_of_core(row)
+
+
 def requested_refunds(
     connection: Connection, requested_before: datetime, after: Place | None, limit: int
 ) -> list[PurchaseRefund]:

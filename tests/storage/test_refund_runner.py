@@ -72,6 +72,22 @@ async def test_a_refund_that_the_gateway_refuses_is_not_asked_for_again(shop: Wo
     assert (money_accounts(shop, purchase_id), len(gateway.asked)) == (OWED, 2)
 
 
+async def test_what_a_chargeback_pays_meanwhile_is_not_asked_for(shop: World, gateway: ScriptedGateway) -> None:
+    """A round reads many refunds at once; the gateway may take long for those before."""
+    purchases = [(await owed_refund(shop, gateway))[1] for _ in range(2)]
+    asked_before = len(gateway.asked)
+    shop.clock.move(timedelta(seconds=INTERVAL_SECONDS))
+    async with gateway.held() as asked:
+        round_of_runner = asyncio.create_task(runner_of(shop).run())
+        first = await asyncio.wait_for(asked, timeout=20)
+        (other,) = set(purchases) - {first}
+        await tell(shop, PaymentNoticeKind.CHARGED_BACK, other, gateway="scripted")
+    assert await round_of_runner == 2
+    assert len(gateway.asked) - asked_before == 1, "only the first was asked for"
+    assert all(money_accounts(shop, purchase_id) == {} for purchase_id in purchases)
+    assert sum(gateway.paid.values()) == 1_000
+
+
 async def test_several_brokers_pay_a_refund_once(shop: World, gateway: ScriptedGateway) -> None:
     purchases = [(await owed_refund(shop, gateway))[1] for _ in range(5)]
     shop.clock.move(timedelta(seconds=INTERVAL_SECONDS))

@@ -52,6 +52,7 @@ grants = Table(
     # Whether nothing remains. By itself, so that an index can leave spent grants out without having to change
     # whenever credits do.
     Column("spent", Boolean, nullable=False),
+    Column("revoked", Boolean, nullable=False),
     CheckConstraint("reserved_credits >= 0", name="grants_reserved_credits_not_negative"),
     CheckConstraint("remaining_credits >= reserved_credits", name="grants_remaining_credits_cover_reserved"),
     CheckConstraint("credits >= remaining_credits", name="grants_credits_cover_remaining"),

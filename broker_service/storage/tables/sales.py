@@ -33,6 +33,7 @@ purchases = Table(
     count("refunded_minor_units"),
     count("refunded_commission_minor_units"),
     Column("saves_method", Boolean, nullable=False),
+    Column("chargeback_told", Boolean, nullable=False),
     CheckConstraint(
         "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
         name="purchases_commission_within_price",
@@ -67,6 +68,7 @@ purchase_refunds = Table(
     text("gateway_reference"),
     instant("create_time"),
     instant("resolve_time", nullable=True),
+    Column("times_returned", Integer, nullable=False),
 )
 Index("purchase_refunds_by_purchase", purchase_refunds.c.purchase_id)
 # Refunds that the gateway has not been asked for, or has not answered yet.

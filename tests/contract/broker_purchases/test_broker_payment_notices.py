@@ -206,7 +206,8 @@ async def test_a_payment_that_the_account_cannot_hold_is_left_for_the_gateway_to
     fill = (
         "UPDATE accounts SET ledger_credits = ? WHERE account_id = ?",
         "INSERT INTO grants (shard_id, account_id, grant_id, kind, priority, credits, remaining_credits,"
-        " reserved_credits, create_time, spent) VALUES (0, ?, 'grt_x', 'PROMOTIONAL', 1, ?, ?, 0, 0, false)",
+        " reserved_credits, create_time, spent, revoked)"
+        " VALUES (0, ?, 'grt_x', 'PROMOTIONAL', 1, ?, ?, 0, 0, false, false)",
     )
     world.running.sql(fill[0], MAX_BALANCE - 99, account.id)
     world.running.sql(fill[1], account.id, MAX_BALANCE - 99, MAX_BALANCE - 99)

@@ -1,6 +1,8 @@
 """A payment gateway that does what a test says, as an outside service might."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from broker_service.domain.records import PaymentNoticeKind, Purchase, PurchaseRefund
 from broker_service.payments.gateway import Checkout, GatewayError, GatewayNotice, PaymentDeclinedError, PaymentMethod
@@ -24,6 +26,7 @@ class ScriptedGateway:
         self.paid: dict[str, int] = {}
         self.charged: list[str] = []
         self.received: set[str] = set()
+        self._held: tuple[asyncio.Future[str], asyncio.Event] | None = None
 
     def takes(self, currency: str) -> bool:
         return currency in self._currencies
@@ -38,8 +41,24 @@ class ScriptedGateway:
             raise PaymentDeclinedError("not this pack")
         return Checkout(f"https://pay.example/{purchase.purchase_id}", f"ref-{purchase.purchase_id}")
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[asyncio.Future[str]]:
+        """Answers no refund meanwhile; yields what will be the first purchase that it is asked to refund."""
+        asked, released = asyncio.get_running_loop().create_future(), asyncio.Event()
+        self._held = asked, released
+        try:
+            yield asked
+        finally:
+            self._held = None
+            released.set()
+
     async def refund(self, purchase: Purchase, refund: PurchaseRefund) -> GatewayNotice | None:
         self.asked.append(refund.refund_id)
+        if self._held is not None:
+            asked, released = self._held
+            if not asked.done():
+                asked.set_result(purchase.purchase_id)
+            await released.wait()
         self._fail_if_down()
         if not self.declines:
             self.paid[refund.refund_id] = refund.amount_minor_units

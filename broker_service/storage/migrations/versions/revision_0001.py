@@ -80,6 +80,7 @@ def _make_grants() -> None:
         sa.Column("purchase_id", _TEXT, nullable=True),
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("spent", sa.Boolean(), nullable=False),
+        sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.CheckConstraint("reserved_credits >= 0", name="grants_reserved_credits_not_negative"),
         sa.CheckConstraint("remaining_credits >= reserved_credits", name="grants_remaining_credits_cover_reserved"),
         sa.CheckConstraint("credits >= remaining_credits", name="grants_credits_cover_remaining"),
@@ -207,6 +208,7 @@ def _make_purchases() -> None:
         sa.Column("refunded_minor_units", sa.BigInteger(), nullable=False),
         sa.Column("refunded_commission_minor_units", sa.BigInteger(), nullable=False),
         sa.Column("saves_method", sa.Boolean(), nullable=False),
+        sa.Column("chargeback_told", sa.Boolean(), nullable=False),
         sa.CheckConstraint(
             "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
             name="purchases_commission_within_price",
@@ -247,6 +249,7 @@ def _make_purchase_refunds() -> None:
         sa.Column("gateway_reference", _TEXT, nullable=False),
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("resolve_time", _INSTANT, nullable=True),
+        sa.Column("times_returned", sa.Integer(), nullable=False),
     )
     op.create_index("purchase_refunds_by_purchase", "purchase_refunds", ["purchase_id"])
     op.create_index(
