@@ -30,6 +30,7 @@ from broker_service.services import SERVICES, Parts, add_services, request_types
 from broker_service.settings import BrokerSettings
 from broker_service.storage.database import Database, create_database, open_database
 from broker_service.storage.errors import StorageError
+from broker_service.storage.purchase_queries import began_with
 from broker_service.storage.schema import create_schema, shards_of
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
@@ -158,7 +159,7 @@ async def build_broker(
         checkout_lifetime=timedelta(hours=settings.checkout_hours),
     )
     _let_tell(gateways, desk)
-    top_ups = AutoTopUps(database, committer, directory, desk, gateways, shards=shards)
+    top_ups = AutoTopUps(database, committer, directory, reader, desk, gateways, shards=shards)
     top_up_rounds = Rounds("top-ups", top_ups.buy_due, interval_seconds=settings.top_up_seconds)
     refund_runner = RefundRunner(database, clock, desk, interval_seconds=settings.refund_seconds)
     sweeper = ExpirySweeper(database, committer, shards=shards, interval_seconds=settings.sweep_seconds)
@@ -189,8 +190,7 @@ async def build_broker(
     events.start()
     if settings.sweep_seconds > 0:
         sweeper.start()
-    if settings.refund_seconds > 0:
-        refund_runner.start()
+    refund_runner.start()
     top_up_rounds.start()
     http = None
     if listener is not None:
@@ -225,6 +225,7 @@ async def serve(settings: BrokerSettings, *, worker: Worker | None = None) -> No
     """Serves until a signal comes, or as a worker until its supervisor says so, then drains. Raises StartupError."""
     broker = await build_broker(settings)
     try:
+        await _warn_of_play_money(broker)
         http_address = await broker.start_http()
     except StartupError:
         await broker.close()
@@ -246,6 +247,18 @@ async def serve(settings: BrokerSettings, *, worker: Worker | None = None) -> No
         announce=announce,
         stop_orders=stop_signals if worker is None else worker.stop_orders,
     )
+
+
+async def _warn_of_play_money(broker: Broker) -> None:
+    """Says it if a broker that takes money has sales in its books that nobody has paid. Raises StartupError."""
+    if broker.gateways.by_name(SANDBOX) is not None:
+        return
+    try:
+        has_play_money = await broker.database.read(lambda connection: began_with(connection, SANDBOX))
+    except StorageError as error:
+        raise StartupError(str(error)) from error
+    if has_play_money:
+        logger.warning("payments.sandbox_sales", advice="these are paid out like any others; begin a new database")
 
 
 def _node_options(settings: BrokerSettings) -> NodeOptions:

@@ -1,12 +1,13 @@
 """Which payment gateways a broker works with."""
 
+from broker_service.domain.purchase_commands import SANDBOX
 from broker_service.payments.gateway import PaymentGateway
 from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.settings import BrokerSettings
 from mesh_runtime.startup_errors import StartupError
 
-GATEWAY_NAMES = ("sandbox", "stripe")
+GATEWAY_NAMES = (SANDBOX, "stripe")
 
 
 def make_gateways(settings: BrokerSettings, *, public_url: str) -> Gateways:
@@ -17,6 +18,9 @@ def make_gateways(settings: BrokerSettings, *, public_url: str) -> Gateways:
     chosen = dict.fromkeys(settings.payment_gateways)
     if not chosen:
         raise StartupError(f"--payment-gateway must name one of {', '.join(GATEWAY_NAMES)}")
+    if SANDBOX in chosen and len(chosen) > 1:
+        # Credits from the sandbox are earned and paid out like any others, so its play money would become real.
+        raise StartupError("--payment-gateway sandbox goes with no other: it sells for nothing, and payouts are real")
     return Gateways(*(_make(name, settings, public_url) for name in chosen))
 
 

@@ -108,7 +108,7 @@ _SETTINGS = [
         type=click.Choice(GATEWAY_NAMES),
         multiple=True,
         default=["sandbox"],
-        help="How customers pay. Given several times: the first that takes a pack's currency.",
+        help="How customers pay. Given several times, never the sandbox: the first that takes a currency.",
     ),
     setting("--stripe-secret-key", default="", help=f"Stripe's API key for your account. {_IN_SIGHT}"),
     setting("--stripe-webhook-secret", default="", help=f"What Stripe signs its notices with. {_IN_SIGHT}"),

@@ -5,17 +5,27 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from google.type.money_pb2 import Money
 from iap.broker.v1.account_pb2 import (
     Entry,
+    GetAutoTopUpRequest,
+    GetAutoTopUpResponse,
     GetBalanceRequest,
     GetBalanceResponse,
     ListEntriesRequest,
     OpenAccountRequest,
     OpenAccountResponse,
+    RotateAccountTokenRequest,
+    RotateAccountTokenResponse,
+    SetAutoTopUpRequest,
+    SetAutoTopUpResponse,
+    SetLowBalanceAlertRequest,
+    SetLowBalanceAlertResponse,
     WatchBalanceRequest,
     WatchBalanceResponse,
 )
@@ -82,6 +92,63 @@ class AccountClient(ServiceClient):
                 if time.monotonic() >= end:
                     raise
             await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - nothing secret
+
+    async def rotate_account_token(
+        self,
+        *,
+        account_id: str,
+        overlap: timedelta = timedelta(0),
+        request_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> RotateAccountTokenResponse:
+        """Give the account another token, in the first answer only; those it has go on working for `overlap`."""
+        span = Duration()
+        span.FromTimedelta(overlap)
+        request = RotateAccountTokenRequest(
+            request_id=request_id_or_new(request_id), account_id=account_id, overlap=span
+        )
+        return await self._call(self._stub.RotateAccountToken, request, timeout_seconds)
+
+    async def set_low_balance_alert(
+        self,
+        *,
+        account_id: str,
+        threshold_credits: int,
+        webhook_url: str = "",
+        timeout_seconds: float | None = None,
+    ) -> SetLowBalanceAlertResponse:
+        """Have the event balance.low told when ledger credits fall below a threshold; 0 turns it off."""
+        request = SetLowBalanceAlertRequest(
+            account_id=account_id, threshold_credits=threshold_credits, webhook_url=webhook_url
+        )
+        return await self._call(self._stub.SetLowBalanceAlert, request, timeout_seconds)
+
+    async def set_auto_top_up(
+        self,
+        *,
+        account_id: str,
+        pack_id: str,
+        threshold_credits: int = 0,
+        monthly_cap: Money | None = None,
+        consent: str = "",
+        timeout_seconds: float | None = None,
+    ) -> SetAutoTopUpResponse:
+        """Have a pack bought whenever available credits are below a threshold; an empty `pack_id` turns it off.
+
+        `consent` is what the customer was shown and agreed to.
+        """
+        request = SetAutoTopUpRequest(
+            account_id=account_id,
+            pack_id=pack_id,
+            threshold_credits=threshold_credits,
+            monthly_cap=monthly_cap,
+            consent=consent,
+        )
+        return await self._call(self._stub.SetAutoTopUp, request, timeout_seconds)
+
+    async def get_auto_top_up(self, *, account_id: str, timeout_seconds: float | None = None) -> GetAutoTopUpResponse:
+        """Return how an account is topped up by itself."""
+        return await self._call(self._stub.GetAutoTopUp, GetAutoTopUpRequest(account_id=account_id), timeout_seconds)
 
     def list_entries(
         self,

@@ -10,30 +10,25 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from google.type.money_pb2 import Money
-from iap.broker.v1.account_pb2 import Entry, EntryKind
+from iap.broker.v1.account_pb2 import EntryKind
 from iap.broker.v1.broker_pb2 import Balance, Offer
-from iap.broker.v1.catalog_pb2 import Pack
+from iap.broker.v1.purchase_pb2 import Purchase
 
 from client_stub.accounts import AccountClient
 from client_stub.catalog import CatalogClient
 from client_stub.cli.money import format_money
-from client_stub.cli.tables import LEFT, RIGHT, format_time, table
 from client_stub.errors import IapError
 from client_stub.provider import ProviderClient
+from deploy.demo_money import cents, euros, money_table, settle_up
 from deploy.demo_requests import REQUESTS, Outcome
+from deploy.demo_tables import pack_table, request_table, statement_table
 from deploy.demo_texting import Sent, TextingApp
 from deploy.interruption import run_to_end
 from deploy.local_mesh import LocalMesh
 from deploy.node_process import NodeProcess, ProcessFailedError
 from deploy.seeding import TRIAL_CREDITS, Seeded, buy_pack, seed
 from deploy.story import Story
-
-_NANOS_PER_UNIT: Final = 1_000_000_000
-_UNKNOWN: Final = "–"
-_PACK_COLUMNS: Final = (("pack", LEFT), ("credits", RIGHT), ("price", RIGHT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +39,7 @@ class _Demo:
     mesh: LocalMesh
     provider: NodeProcess
     seeded: Seeded
+    operator_key: str
 
 
 async def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,10 +80,11 @@ async def _run(story: Story, directory: Path) -> None:
 async def _tell_all(story: Story, mesh: LocalMesh) -> None:
     demo = await _open_for_business(story, mesh)
     await _tell_catalog(demo)
-    await _tell_purchase(demo)
+    purchase = await _tell_purchase(demo)
     sent = await _tell_requests(demo)
     _tell_offer(demo, sent[-1])
     await _tell_statement(demo, sent)
+    await _tell_money(demo, purchase, sent)
     _tell_outbox(demo)
     await _tell_audit(demo, sent)
 
@@ -106,7 +103,7 @@ async def _open_for_business(story: Story, mesh: LocalMesh) -> _Demo:
         f"provider serves on {provider.address}. It sells text messages, and needs neither a payment gateway nor "
         "customer accounts of its own: the broker has them. Both are gRPC servers, each in a process of its own."
     )
-    return _Demo(story=story, mesh=mesh, provider=provider, seeded=seeded)
+    return _Demo(story=story, mesh=mesh, provider=provider, seeded=seeded, operator_key=operator_key)
 
 
 async def _tell_catalog(demo: _Demo) -> None:
@@ -120,11 +117,11 @@ async def _tell_catalog(demo: _Demo) -> None:
         f"{published.unit_name}: 1 credit each in the United States, 4 in the United Kingdom, 5 in France, 6 in "
         "Germany. Credits come in packs:"
     )
-    story.show(_pack_table(packs))
+    story.show(pack_table(packs))
     story.check("packs on sale", found=[pack.pack_id for pack in packs], expected=list(demo.seeded.pack_ids))
 
 
-async def _tell_purchase(demo: _Demo) -> None:
+async def _tell_purchase(demo: _Demo) -> Purchase:
     story, seeded = demo.story, demo.seeded
     story.begin_section("A customer buys credits")
     purchase = await buy_pack(demo.mesh.broker.address, pack_id=seeded.pack_ids[0], account_token=seeded.account_token)
@@ -137,10 +134,11 @@ async def _tell_purchase(demo: _Demo) -> None:
     )
     story.check(
         "commission and provider's share together",
-        found=_nanos(purchase.commission) + _nanos(purchase.provider_share),
-        expected=_nanos(purchase.price),
+        found=cents(purchase.commission) + cents(purchase.provider_share),
+        expected=cents(purchase.price),
     )
     story.check("credits", found=balance.available_credits, expected=TRIAL_CREDITS + purchase.credits)
+    return purchase
 
 
 async def _tell_requests(demo: _Demo) -> list[Sent]:
@@ -157,7 +155,7 @@ async def _tell_requests(demo: _Demo) -> list[Sent]:
     ):
         app = TextingApp(provider, accounts, service=seeded.service, account_token=seeded.account_token)
         sent = [await app.send(request) for request in REQUESTS]
-    story.show(_request_table(sent))
+    story.show(request_table(sent))
     _explain_requests(story, sent)
     return sent
 
@@ -183,7 +181,7 @@ def _tell_offer(demo: _Demo, unpaid: Sent) -> None:
         f"The last text costs {unpaid.price_credits} credits; {unpaid.balance.available_credits} are there. Nothing "
         "was sent or charged, and the error brought what to do about it, for the app to show:"
     )
-    story.show(f"{offer.message}\n\n{_pack_table(offer.packs)}")
+    story.show(f"{offer.message}\n\n{pack_table(offer.packs)}")
     missing = unpaid.price_credits - unpaid.balance.available_credits
     story.check("credits missing", found=offer.missing_credits, expected=missing)
     story.check("packs offered", found=[pack.pack_id for pack in offer.packs], expected=list(demo.seeded.pack_ids))
@@ -196,7 +194,7 @@ async def _tell_statement(demo: _Demo, sent: Sequence[Sent]) -> None:
         entries = [entry async for entry in accounts.list_entries(account_token=demo.seeded.account_token)]
     balance = await _read_balance(demo)
     story.tell("Only what moved credits is an entry: what was refused, failed or retried left none.")
-    story.show(_statement_table(entries))
+    story.show(statement_table(entries))
     total = 0
     for entry in entries:
         total += entry.credits
@@ -205,6 +203,37 @@ async def _tell_statement(demo: _Demo, sent: Sequence[Sent]) -> None:
     story.check("captures", found=captured, expected=_charges(sent))
     story.check("sum of the entries", found=total, expected=balance.ledger_credits)
     story.tell(f"The entries add up to {total} credits, which is what the account holds.")
+
+
+async def _tell_money(demo: _Demo, purchase: Purchase, sent: Sequence[Sent]) -> None:
+    story, seeded = demo.story, demo.seeded
+    story.begin_section("The money")
+    before = await _read_balance(demo)
+    settled = await settle_up(
+        demo.mesh.broker.address, operator_key=demo.operator_key, seeded=seeded, purchase=purchase
+    )
+    left = await _read_balance(demo)
+    unspent = before.ledger_credits - left.ledger_credits
+    story.tell(
+        f"The customer is done, and gets its {unspent} unspent credits refunded: {euros(settled.refund_cents)} of "
+        f"{format_money(purchase.price)}, pro rata; the broker gives back its commission on them, too. The operator "
+        f"then pays the provider what it is owed, {euros(settled.payout_cents)}. The provider's statement:"
+    )
+    story.show(money_table(settled.lines))
+    story.tell(
+        "What the customers paid, less what they got back, is the broker's commission and what the provider was paid. "
+        f"Payable now: {euros(settled.payable_cents)}."
+    )
+    price, commission = cents(purchase.price), cents(purchase.commission)
+    refund, its_commission = (amount * unspent // purchase.credits for amount in (price, commission))
+    used = sum(_charges(sent))
+    story.check("credits refunded", found=unspent, expected=TRIAL_CREDITS + purchase.credits - used)
+    story.check("refund", found=settled.refund_cents, expected=refund)
+    owed = price - commission - (refund - its_commission)
+    for name, found in (("owed", settled.owed_cents), ("paid out", settled.payout_cents)):
+        story.check(name, found=found, expected=owed)
+    story.check("payable at the end", found=settled.payable_cents, expected=0)
+    story.check("sum of the statement", found=sum(cents(line.net) for line in settled.lines), expected=0)
 
 
 def _tell_outbox(demo: _Demo) -> None:
@@ -237,56 +266,8 @@ async def _read_balance(demo: _Demo) -> Balance:
         return (await accounts.get_balance(account_token=demo.seeded.account_token)).balance
 
 
-def _pack_table(packs: Sequence[Pack]) -> str:
-    return table(_PACK_COLUMNS, [(pack.title, pack.credits, format_money(pack.price)) for pack in packs])
-
-
-def _request_table(sent: Sequence[Sent]) -> str:
-    columns = [
-        ("request", LEFT),
-        ("to", LEFT),
-        ("encoding", LEFT),
-        ("segments", RIGHT),
-        ("charged", RIGHT),
-        ("balance", RIGHT),
-        ("outcome", LEFT),
-    ]
-    rows = [
-        (
-            it.request.title,
-            it.request.to,
-            it.result.encoding or _UNKNOWN,
-            it.result.segments or _UNKNOWN,
-            it.result.charged_credits,
-            it.balance.available_credits,
-            it.result.outcome,
-        )
-        for it in sent
-    ]
-    return table(columns, rows)
-
-
-def _statement_table(entries: Sequence[Entry]) -> str:
-    columns = [("time (UTC)", LEFT), ("entry", LEFT), ("credits", RIGHT), ("total", RIGHT), ("description", LEFT)]
-    rows = [
-        (
-            format_time(entry.time),
-            EntryKind.Name(entry.kind).removeprefix("ENTRY_KIND_").lower().replace("_", " "),
-            f"{entry.credits:+d}",
-            entry.ledger_credits_after,
-            entry.description,
-        )
-        for entry in entries
-    ]
-    return table(columns, rows)
-
-
 def _charges(sent: Sequence[Sent]) -> list[int]:
     return [it.result.charged_credits for it in sent if it.result.charged_credits]
-
-
-def _nanos(money: Money) -> int:
-    return int(money.units) * _NANOS_PER_UNIT + int(money.nanos)
 
 
 if __name__ == "__main__":

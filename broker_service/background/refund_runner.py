@@ -4,8 +4,6 @@ A refund is asked for as soon as it is written down. If the process died before 
 this asks again until the gateway has paid or refused it.
 """
 
-import asyncio
-import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +12,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from broker_service.background.rounds import Rounds
 from broker_service.domain.records import PurchaseRefund
 from broker_service.engine.clock import Clock
 from broker_service.engine.committer import HaltedError, OverloadedError
@@ -28,8 +27,6 @@ logger = get_logger(__name__)
 _BATCH_REFUNDS = 100
 _MAX_PAUSE_SECONDS = 3_600.0
 _MAX_DOUBLINGS = 20
-# A gateway that hangs is not waited for any longer than this when the broker stops; the refund is asked for again.
-_STOP_SECONDS = 5.0
 
 
 class _Waiting(Struct, frozen=True):
@@ -58,25 +55,19 @@ class RefundRunner:
         self._clock = clock
         self._desk = desk
         self._interval_seconds = interval_seconds
-        # From 0 to 1: the brokers of a database are not to ask all at the same instant.
-        self._chance = chance
         self._waiting: dict[str, _Waiting] = {}
-        self._stopping = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
+        self._rounds = Rounds("refunds", self.run, interval_seconds=interval_seconds, chance=chance)
 
     def start(self) -> None:
-        """Asks from now on, until it is stopped."""
-        self._running = asyncio.create_task(self._run_again_and_again(), name="refund-runner")
+        """Asks from now on, until it is stopped; never, if the interval is 0."""
+        self._rounds.start()
 
     async def stop(self) -> None:
-        """Returns when nothing of it is running any more; a gateway on its way to an answer is waited for a little."""
-        self._stopping.set()
-        if self._running is None:
-            return
-        _, running = await asyncio.wait([self._running], timeout=_STOP_SECONDS)
-        if running:
-            self._running.cancel()
-            await asyncio.wait(running)
+        """Returns when nothing of it is running any more; a gateway on its way to an answer is waited for a little.
+
+        What it does not answer in time is asked for again.
+        """
+        await self._rounds.stop()
 
     async def run(self) -> int:
         """Asks once for each refund that is owed and not to be left alone; returns how many were paid or refused.
@@ -87,7 +78,7 @@ class RefundRunner:
         async for refund in self._owed():
             seen.add(refund.refund_id)
             waiting = self._waiting.get(refund.refund_id)
-            if self._stopping.is_set() or (waiting is not None and time.monotonic() < waiting.until):
+            if self._rounds.stopping.is_set() or (waiting is not None and time.monotonic() < waiting.until):
                 continue
             if await self._ask(refund):
                 answered += 1
@@ -124,21 +115,3 @@ class RefundRunner:
         attempts = self._waiting[refund_id].attempts + 1 if refund_id in self._waiting else 1
         pause_seconds = min(self._interval_seconds * 2 ** min(attempts, _MAX_DOUBLINGS), _MAX_PAUSE_SECONDS)
         self._waiting[refund_id] = _Waiting(attempts, time.monotonic() + pause_seconds)
-
-    async def _run_again_and_again(self) -> None:
-        while not self._stopping.is_set():
-            await self._pause(self._interval_seconds * (0.5 + self._chance()))
-            try:
-                answered = await self.run()
-            except (StorageError, OverloadedError, HaltedError) as error:
-                logger.warning("refund.round_failed", cause=str(error) or type(error).__name__)
-            except Exception:
-                # Whatever has happened, it must not end for ever.
-                logger.exception("refund.round_crashed")
-            else:
-                if answered:
-                    logger.info("refund.asked_again", answered=answered)
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)

@@ -1,12 +1,14 @@
 """Writing lines of the ledger."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from broker_service.domain.errors import BalanceOverflow, InvariantError
-from broker_service.domain.records import MAX_BALANCE, Account, Counterpart, Entry, EntryKind
+from broker_service.domain.grants import TakenBack
+from broker_service.domain.records import MAX_BALANCE, Account, Counterpart, Entry, EntryKind, Reservation
 
 
 class EntryDraft(Struct, frozen=True):
@@ -18,6 +20,21 @@ class EntryDraft(Struct, frozen=True):
     reservation_id: str | None = None
     purchase_id: str | None = None
     description: str = ""
+
+
+def taken_back_drafts(
+    taken_back: tuple[TakenBack, ...], reservation: Reservation, description: str
+) -> Iterator[EntryDraft]:
+    """Yields the lines for credits of purchases that were charged back, as they come back from a reservation."""
+    for part in taken_back:
+        yield EntryDraft(
+            EntryKind.PURCHASE_REFUND,
+            -part.credits,
+            Counterpart.REFUNDED_PURCHASE,
+            reservation_id=reservation.reservation_id,
+            purchase_id=part.purchase_id,
+            description=description,
+        )
 
 
 def write_entries(account: Account, now: datetime, *drafts: EntryDraft) -> tuple[Account, tuple[Entry, ...]]:

@@ -236,10 +236,10 @@ class PurchaseOfOtherGateway(WrongState):
 
 
 class PaymentMethodMissing(WrongState):
-    """The customer has not paid for the account yet, so there is no payment method to use again."""
+    """No purchase for the account was paid with its payment method kept, so there is none to use again."""
 
     reason = "PAYMENT_METHOD_MISSING"
-    template = "there is no payment method for account {account_id} yet; buy a pack first"
+    template = "there is no payment method for account {account_id} yet; buy a pack with save_payment_method first"
 
 
 class PayoutResolved(WrongState):
@@ -277,7 +277,7 @@ class BalanceOverflow(WrongAmount):
 
 
 class NothingToRefund(WrongAmount):
-    """None of the purchase's credits are left, or what is left is worth less than a minor unit."""
+    """None of the purchase's credits are left, or what is left is worth less than the gateway can pay back."""
 
     reason = "NOTHING_TO_REFUND"
     template = "nothing of purchase {purchase_id} is left to be refunded"

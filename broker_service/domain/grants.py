@@ -13,27 +13,38 @@ from broker_service.domain.records import DEFAULT_PRIORITY, Allocation, Grant, G
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
+class TakenBack(Struct, frozen=True):
+    """Credits that were to go back to the grant of a purchase that was charged back, and so are off the account."""
+
+    purchase_id: str | None
+    credits: int
+
+
 class GivenBack(Struct, frozen=True):
     """What a refund does to a reservation's parts and to the grants they came from.
 
-    `expired_credits` were to go back to grants that have expired meanwhile, and so are gone.
+    `expired_credits` were to go back to grants that have expired meanwhile, `taken_back` to revoked ones; both are
+    gone.
     """
 
     allocations: tuple[Allocation, ...]
     grants: tuple[Grant, ...]
     expired_credits: int
+    taken_back: tuple[TakenBack, ...]
 
 
 class Resolution(Struct, frozen=True):
     """What a capture, release or expiry does to a reservation's parts and to the grants they came from.
 
-    `expired_credits` were to be released to grants that have expired meanwhile, and so are gone.
+    `expired_credits` were to be released to grants that have expired meanwhile, `taken_back` to revoked ones; both are
+    gone.
     """
 
     allocations: tuple[Allocation, ...]
     grants: tuple[Grant, ...]
     released_credits: int
     expired_credits: int
+    taken_back: tuple[TakenBack, ...]
 
 
 def new_grant(
@@ -157,13 +168,14 @@ def take_and_return(
 ) -> Resolution:
     """Captures credits of a reservation's parts in their order, and returns the rest to the grants it came from.
 
-    `captured_credits` is 0 … the reservation's open credits. A part returned to a grant that has expired meanwhile
-    is gone instead.
+    `captured_credits` is 0 … the reservation's open credits. A part returned to a grant that was revoked or has expired
+    meanwhile is gone instead.
     """
     allocations: list[Allocation] = []
     changed: list[Grant] = []
+    returns = _Returns(now)
     missing_credits = captured_credits
-    released_credits = expired_credits = 0
+    released_credits = 0
     for part in reservation.allocations:
         open_credits = part.uncaptured_credits
         taken_credits = min(open_credits, missing_credits)
@@ -177,7 +189,7 @@ def take_and_return(
             raise InvariantError(
                 f"reservation {reservation.reservation_id} names grant {part.grant_id}, which is empty"
             )
-        gone_credits = returned_credits if grant.is_expired(now) else 0
+        gone_credits = returned_credits - returns.kept_credits(grant, returned_credits)
         changed.append(
             replace(
                 grant,
@@ -186,8 +198,9 @@ def take_and_return(
             )
         )
         released_credits += returned_credits
-        expired_credits += gone_credits
-    return Resolution(tuple(allocations), tuple(changed), released_credits, expired_credits)
+    return Resolution(
+        tuple(allocations), tuple(changed), released_credits, returns.expired_credits, tuple(returns.taken_back)
+    )
 
 
 def give_back(
@@ -196,11 +209,12 @@ def give_back(
     """Returns captured credits of a reservation's parts to the grants they came from, the last part first.
 
     So the grants stand as if so much less had been captured. `refunded_credits` is 1 … what was captured and not yet
-    refunded; a part returned to a grant that has expired meanwhile is gone instead.
+    refunded; a part returned to a grant that was revoked or has expired meanwhile is gone instead.
     """
     allocations = list(reservation.allocations)
     changed: list[Grant] = []
-    missing_credits, expired_credits = refunded_credits, 0
+    returns = _Returns(now)
+    missing_credits = refunded_credits
     for index in reversed(range(len(allocations))):
         part = allocations[index]
         part_credits = min(part.refundable_credits, missing_credits)
@@ -211,10 +225,28 @@ def give_back(
             raise InvariantError(f"reservation {reservation.reservation_id} names grant {part.grant_id}, which is gone")
         allocations[index] = replace(part, refunded_credits=part.refunded_credits + part_credits)
         missing_credits -= part_credits
-        if grant.is_expired(now):
-            expired_credits += part_credits
-        else:
-            changed.append(replace(grant, remaining_credits=grant.remaining_credits + part_credits))
+        if kept_credits := returns.kept_credits(grant, part_credits):
+            changed.append(replace(grant, remaining_credits=grant.remaining_credits + kept_credits))
     if missing_credits:
         raise InvariantError(f"parts of reservation {reservation.reservation_id} fall short by {missing_credits}")
-    return GivenBack(tuple(allocations), tuple(changed), expired_credits)
+    return GivenBack(tuple(allocations), tuple(changed), returns.expired_credits, tuple(returns.taken_back))
+
+
+class _Returns:
+    """Where credits end that come back to their grants."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self.expired_credits = 0
+        self.taken_back: list[TakenBack] = []
+
+    def kept_credits(self, grant: Grant, returned_credits: int) -> int:
+        """Returns how many of some credits stay on a grant: all or none, and notes where they go otherwise."""
+        if grant.revoked:
+            if returned_credits:
+                self.taken_back.append(TakenBack(grant.purchase_id, returned_credits))
+            return 0
+        if grant.is_expired(self._now):
+            self.expired_credits += returned_credits
+            return 0
+        return returned_credits

@@ -48,19 +48,36 @@ def chargeback_of(provider_id: str, refund: PurchaseRefund) -> JournalEntry:
 
 
 def refund_paid_of(provider_id: str, refund: PurchaseRefund) -> JournalEntry:
-    """Returns the movement that ends a refund: what the customer was owed has left the gateway."""
+    """Returns the movement that ends a refund: what the customer was owed has left the gateway.
+
+    What came back can be paid again, so the movement has a number from the second on.
+    """
+    number = refund.times_returned + 1
+    return _end_of(JournalKind.REFUND_PAID, number, provider_id, refund, refund.amount_minor_units)
+
+
+def refund_returned_of(provider_id: str, refund: PurchaseRefund) -> JournalEntry:
+    """Returns the movement of the last return: what was paid is at the gateway again, and the customer is owed it."""
+    number = refund.times_returned
+    return _end_of(JournalKind.REFUND_RETURNED, number, provider_id, refund, -refund.amount_minor_units)
+
+
+def _end_of(
+    kind: JournalKind, number: int, provider_id: str, refund: PurchaseRefund, paid_minor_units: int
+) -> JournalEntry:
     if refund.resolve_time is None:
         raise InvariantError(f"refund {refund.refund_id} is paid without a time")
+    journal_entry_id = f"{kind.lower()}:{refund.refund_id}"
     return JournalEntry(
-        journal_entry_id=f"refund_paid:{refund.refund_id}",
-        kind=JournalKind.REFUND_PAID,
+        journal_entry_id=journal_entry_id if number == 1 else f"{journal_entry_id}:{number}",
+        kind=kind,
         provider_id=provider_id,
         purchase_id=refund.purchase_id,
         payout_id=None,
         time=refund.resolve_time,
         postings=(
-            Posting(REFUNDS_IN_TRANSIT, refund.currency, refund.amount_minor_units),
-            Posting(GATEWAY_CLEARING, refund.currency, -refund.amount_minor_units),
+            Posting(REFUNDS_IN_TRANSIT, refund.currency, paid_minor_units),
+            Posting(GATEWAY_CLEARING, refund.currency, -paid_minor_units),
         ),
     )
 

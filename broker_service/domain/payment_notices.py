@@ -13,14 +13,15 @@ from broker_service.domain.book import Book, Changes
 from broker_service.domain.checks import account_of
 from broker_service.domain.errors import (
     CheckoutExpired,
+    InvariantError,
     PurchaseFailed,
     PurchaseOfOtherGateway,
     PurchasePaid,
     RequestIdReused,
 )
-from broker_service.domain.journal import refund_paid_of
+from broker_service.domain.journal import refund_paid_of, refund_returned_of
 from broker_service.domain.purchase_commands import SANDBOX, CompleteSandboxPayment, TakePaymentNotice
-from broker_service.domain.purchase_refunds import charged_back, owed_refunds, paid_back
+from broker_service.domain.purchase_refunds import PAID_BY_CHARGEBACK, charged_back, owed_refunds, paid_back
 from broker_service.domain.purchases import SOLD_STATES, PurchaseResult, as_of, paid, purchase_of
 from broker_service.domain.records import (
     Account,
@@ -148,7 +149,26 @@ def _succeeded(account: Account, purchase: Purchase, command: TakePaymentNotice,
     late = "" if as_of(purchase, now).state is PurchaseState.PENDING else ", after it had failed"
     reference = command.gateway_reference or purchase.gateway_reference
     changes = paid(account, replace(purchase, gateway_reference=reference), now)
-    return _applied(f"the purchase is paid{late}", replace(changes, payment_methods=_method_of(command, now)))
+    changes = replace(changes, payment_methods=_method_of(purchase, command, now))
+    if purchase.chargeback_told:
+        return _applied(f"the purchase is paid{late}, and charged back as was told before", _taken_back(changes, now))
+    return _applied(f"the purchase is paid{late}", changes)
+
+
+def _taken_back(payment: Changes, now: datetime) -> Changes:
+    """Returns a payment's changes together with those of its chargeback, which was told before it."""
+    (purchase,), account = payment.purchases, payment.account
+    if account is None:
+        raise InvariantError(f"purchase {purchase.purchase_id} was paid to no account")
+    book = Book(account.account_id, account, grants={grant.grant_id: grant for grant in payment.grants})
+    chargeback = charged_back(book, account, replace(purchase, chargeback_told=False), now)
+    return replace(
+        chargeback,
+        entries=(*payment.entries, *chargeback.entries),
+        journal_entries=(*payment.journal_entries, *chargeback.journal_entries),
+        events=(*payment.events, *chargeback.events),
+        payment_methods=payment.payment_methods,
+    )
 
 
 def _failed(account: Account, purchase: Purchase, command: TakePaymentNotice, now: datetime) -> _Effect:
@@ -170,7 +190,7 @@ def _charged_back(
     if purchase.state is PurchaseState.CHARGED_BACK:
         return _ignored("the purchase was charged back before")
     if purchase.state not in SOLD_STATES:
-        return _ignored("the purchase was never paid")
+        return _charged_back_early(account, purchase, command, now)
     unrefunded = purchase.price_minor_units - purchase.refunded_minor_units
     owed = sum(it.amount_minor_units for it in owed_refunds(book, purchase))
     allowed = (purchase.price_minor_units, unrefunded + owed, unrefunded)
@@ -186,6 +206,19 @@ def _charged_back(
     return _applied(f"{taken} credits are taken back, {reserved} are reserved and {used} are used", changes)
 
 
+def _charged_back_early(account: Account, purchase: Purchase, command: TakePaymentNotice, now: datetime) -> _Effect:
+    """A gateway tells out of order: the payment that a bank has taken back is yet to be told."""
+    if (wrong := _wrong_amount(command, purchase.currency, purchase.price_minor_units)) is not None:
+        return wrong
+    if purchase.chargeback_told:
+        return _ignored("the chargeback was told before, and its payment is yet to be told")
+    waiting = replace(purchase, chargeback_told=True)
+    return _applied(
+        "the chargeback waits for its payment to be told",
+        Changes(account=replace(account, update_time=now), purchases=(waiting,)),
+    )
+
+
 def _refund_ended(
     book: Book, account: Account, purchase: Purchase, command: TakePaymentNotice, now: datetime
 ) -> _Effect:
@@ -194,31 +227,48 @@ def _refund_ended(
         return _ignored("no such refund was asked for")
     if (wrong := _wrong_amount(command, refund.currency, refund.amount_minor_units)) is not None:
         return wrong
-    succeeded = command.kind is PaymentNoticeKind.REFUND_SUCCEEDED
-    if refund.state is PurchaseRefundState.PAID:
-        return _refund_told_again(purchase, succeeded=succeeded)
     account = replace(account, update_time=now)
-    if succeeded:
-        refund = paid_back(refund, now, command.gateway_reference)
-        return _applied(
-            "the refund is paid",
-            Changes(
-                account=account,
-                purchase_refunds=(refund,),
-                journal_entries=(refund_paid_of(purchase.provider_id, refund),),
-            ),
-        )
+    if command.kind is PaymentNoticeKind.REFUND_SUCCEEDED:
+        return _refund_paid(account, purchase, refund, command, now)
+    return _refund_failed(account, purchase, refund, command, now)
+
+
+def _refund_paid(
+    account: Account, purchase: Purchase, refund: PurchaseRefund, command: TakePaymentNotice, now: datetime
+) -> _Effect:
+    if refund.state is PurchaseRefundState.PAID:
+        if purchase.state is PurchaseState.CHARGED_BACK:
+            return _ignored(
+                "the refund was paid before, if not by the chargeback: then the customer has the money twice"
+            )
+        return _ignored("the refund was paid before")
+    if refund.state is PurchaseRefundState.FAILED and refund.times_returned:
+        # A gateway tells out of order, so this is most likely of before the return: the customer stays owed.
+        return _ignored("the refund was paid before, and the money came back since")
+    refund = paid_back(refund, now, command.gateway_reference)
+    movements = (refund_paid_of(purchase.provider_id, refund),)
+    return _applied(
+        "the refund is paid", Changes(account=account, purchase_refunds=(refund,), journal_entries=movements)
+    )
+
+
+def _refund_failed(
+    account: Account, purchase: Purchase, refund: PurchaseRefund, command: TakePaymentNotice, now: datetime
+) -> _Effect:
+    """The gateway has refused a refund, or what it had paid came back, which may be days later."""
     if refund.state is PurchaseRefundState.FAILED:
         return _ignored("the refund had failed before")
-    return _applied("the refund failed", Changes(account=account, purchase_refunds=(_given_up(refund, command, now),)))
-
-
-def _refund_told_again(purchase: Purchase, *, succeeded: bool) -> _Effect:
-    if not succeeded:
-        return _ignored("the refund was paid before, and the gateway says now that it failed")
-    if purchase.state is PurchaseState.CHARGED_BACK:
-        return _ignored("the refund was paid before, if not by the chargeback: then the customer has the money twice")
-    return _ignored("the refund was paid before")
+    failed = _given_up(refund, command, now)
+    if refund.state is PurchaseRefundState.REQUESTED:
+        return _applied("the refund failed", Changes(account=account, purchase_refunds=(failed,)))
+    if refund.gateway_reference == PAID_BY_CHARGEBACK:
+        return _ignored("the refund was paid by the chargeback, and is not owed any more")
+    returned = replace(failed, times_returned=refund.times_returned + 1)
+    movements = (refund_returned_of(purchase.provider_id, returned),)
+    return _applied(
+        "the refund had been paid, and the money came back: it is owed again",
+        Changes(account=account, purchase_refunds=(returned,), journal_entries=movements),
+    )
 
 
 def _given_up(refund: PurchaseRefund, command: TakePaymentNotice, now: datetime) -> PurchaseRefund:
@@ -231,8 +281,9 @@ def _given_up(refund: PurchaseRefund, command: TakePaymentNotice, now: datetime)
     )
 
 
-def _method_of(command: TakePaymentNotice, now: datetime) -> tuple[SavedPaymentMethod, ...]:
-    if not command.method_reference:
+def _method_of(purchase: Purchase, command: TakePaymentNotice, now: datetime) -> tuple[SavedPaymentMethod, ...]:
+    """Returns how it was paid, if that is to be kept: whoever has the account's token may buy, but not lend a card."""
+    if not purchase.saves_method or not command.method_reference:
         return ()
     return (
         SavedPaymentMethod(

@@ -50,6 +50,7 @@ class StartPurchase(Struct, frozen=True, dict=True):
     checkout_lifetime: timedelta = CHECKOUT_LIFETIME
     origin: PurchaseOrigin = PurchaseOrigin.CUSTOMER
     token: KnownToken | None = None
+    saves_method: bool = False
 
     @computed_once
     def purchase_id(self) -> str:
@@ -59,7 +60,8 @@ class StartPurchase(Struct, frozen=True, dict=True):
     @computed_once
     def fingerprint(self) -> str:
         """Its parameters; the pack's terms and what the broker adds to them are frozen at the first try."""
-        return fingerprint(self.pack.pack_id, self.return_url)
+        asked = (self.pack.pack_id, self.return_url)
+        return fingerprint(*asked, self.saves_method) if self.saves_method else fingerprint(*asked)
 
 
 class AttachCheckout(Struct, frozen=True, dict=True):
@@ -139,12 +141,13 @@ class TakePaymentNotice(Struct, frozen=True, dict=True):
 
 
 class RefundPurchase(Struct, frozen=True, dict=True):
-    """Gives the price of a purchase's unspent credits back."""
+    """Gives the price of a purchase's unspent credits back, in whole steps that the purchase's gateway can pay."""
 
     request_id: str
     account_id: str
     purchase_id: str
     reason: str
+    step_minor_units: int = 1
 
     @computed_once
     def refund_id(self) -> str:
@@ -158,7 +161,7 @@ class RefundPurchase(Struct, frozen=True, dict=True):
 
     @computed_once
     def fingerprint(self) -> str:
-        """Its parameters."""
+        """Its parameters; the step is the gateway's."""
         return fingerprint(self.purchase_id, self.reason)
 
 

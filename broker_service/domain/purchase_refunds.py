@@ -28,6 +28,9 @@ from broker_service.domain.records import (
     PurchaseState,
 )
 
+# The `gateway_reference` of refunds that a chargeback has paid.
+PAID_BY_CHARGEBACK = "chargeback"
+
 
 class PurchaseRefundResult(Struct, frozen=True):
     """A refund and its purchase as they stand after the command."""
@@ -44,20 +47,20 @@ class RefundedMoney(Struct, frozen=True):
     commission_minor_units: int
 
 
-def money_for(purchase: Purchase, refunded_credits: int) -> RefundedMoney:
-    """Returns what so many further credits of a purchase are refunded with.
+def money_for(purchase: Purchase, refunded_credits: int, *, step_minor_units: int) -> RefundedMoney:
+    """Returns what so many further credits of a purchase are refunded with, in whole steps of its gateway's.
 
-    Each sum over all refunds is its part of the whole, rounded down; so several refunds come to the same as one, all
-    credits to the price, and neither the broker nor the provider ever gives back more than it got. A single refund may
-    put a minor unit more into the commission's part than it pays back; the provider is then owed one more.
+    Each sum over all refunds is rounded down: the amount is the refunded credits' part of the price, the commission's
+    part is as large a part of the commission. So several refunds come to the same as one, all credits to the price
+    whatever the step, and neither the broker nor the provider ever gives back more than it got.
     """
     total_credits = purchase.refunded_credits + refunded_credits
-    amount_minor_units = purchase.price_minor_units * total_credits // purchase.credits
-    commission_minor_units = purchase.commission_minor_units * total_credits // purchase.credits
-    return RefundedMoney(
-        amount_minor_units - purchase.refunded_minor_units,
-        commission_minor_units - purchase.refunded_commission_minor_units,
-    )
+    amount_minor_units = purchase.price_minor_units * total_credits // purchase.credits - purchase.refunded_minor_units
+    if total_credits < purchase.credits:
+        amount_minor_units -= amount_minor_units % step_minor_units
+    total_minor_units = purchase.refunded_minor_units + amount_minor_units
+    commission_minor_units = purchase.commission_minor_units * total_minor_units // purchase.price_minor_units
+    return RefundedMoney(amount_minor_units, commission_minor_units - purchase.refunded_commission_minor_units)
 
 
 def decide_refund_purchase(book: Book, command: RefundPurchase, now: datetime) -> tuple[Changes, PurchaseRefundResult]:
@@ -72,7 +75,7 @@ def decide_refund_purchase(book: Book, command: RefundPurchase, now: datetime) -
         if first.fingerprint != command.fingerprint:
             raise RequestIdReused(request_id=command.request_id, rpc="RefundPurchase")
         return Changes(), PurchaseRefundResult(purchase, first, replayed=True)
-    grant, money = _refundable(book, purchase)
+    grant, money = _refundable(book, purchase, command.step_minor_units)
     # Nothing can be refused from here on.
     refund = PurchaseRefund(
         account_id=account.account_id,
@@ -101,8 +104,8 @@ def charged_back(book: Book, account: Account, purchase: Purchase, now: datetime
     """Returns what a chargeback does to a purchase that was paid.
 
     All that has not been refunded goes back. Refunds that were owed and not paid are paid by it: the bank has taken
-    that money too, so the gateway must not be asked for it. The credits that are left are gone, and the account is
-    suspended.
+    that money too, so the gateway must not be asked for it. The credits that are left are gone, those that come back
+    later as well, and the account is suspended.
     """
     refund = PurchaseRefund(
         account_id=account.account_id,
@@ -123,7 +126,8 @@ def charged_back(book: Book, account: Account, purchase: Purchase, now: datetime
     grant = book.grants.get(grant_id_for(purchase.purchase_id))
     if grant is not None:
         refund = replace(refund, credits=grant.free_credits)
-    overtaken = tuple(paid_back(it, now, "chargeback") for it in owed_refunds(book, purchase))
+        grant = replace(grant, revoked=True)
+    overtaken = tuple(paid_back(it, now, PAID_BY_CHARGEBACK) for it in owed_refunds(book, purchase))
     changes, _ = _given_back(account, purchase, grant, refund, PurchaseState.CHARGED_BACK, now)
     journal_entries = (
         *(refund_paid_of(purchase.provider_id, it) for it in overtaken),
@@ -155,7 +159,7 @@ def paid_back(refund: PurchaseRefund, now: datetime, gateway_reference: str) -> 
     )
 
 
-def _refundable(book: Book, purchase: Purchase) -> tuple[Grant, RefundedMoney]:
+def _refundable(book: Book, purchase: Purchase, step_minor_units: int) -> tuple[Grant, RefundedMoney]:
     """Returns a purchase's grant and the money for its free credits. Raises PurchaseNotPaid, NothingToRefund."""
     if purchase.state in (PurchaseState.PENDING, PurchaseState.FAILED):
         raise PurchaseNotPaid(purchase_id=purchase.purchase_id)
@@ -166,7 +170,7 @@ def _refundable(book: Book, purchase: Purchase) -> tuple[Grant, RefundedMoney]:
     if grant is None:
         raise InvariantError(f"purchase {purchase.purchase_id} is paid and has no grant")
     # What has expired is no longer among a grant's free credits: every batch begins with that.
-    money = money_for(purchase, grant.free_credits)
+    money = money_for(purchase, grant.free_credits, step_minor_units=step_minor_units)
     if money.amount_minor_units == 0:
         raise nothing
     return grant, money

@@ -30,6 +30,7 @@ from broker_service.domain.records import (
     EntryKind,
     GrantKind,
     Purchase,
+    PurchaseOrigin,
     PurchaseState,
 )
 
@@ -49,11 +50,18 @@ class PurchaseResult(Struct, frozen=True):
     replayed: bool = False
 
 
+def is_checkout(purchase: Purchase) -> bool:
+    """Tells whether a customer pays it, in a limited time; an automatic top-up ends by its gateway's word alone."""
+    return purchase.origin is PurchaseOrigin.CUSTOMER
+
+
 def as_of(purchase: Purchase, now: datetime) -> Purchase:
     """Returns a purchase as everybody sees it: FAILED once the time to pay is over, written down or not.
 
     What is stored stays PENDING: should the gateway tell of a payment after all, the money has come.
     """
+    if not is_checkout(purchase):
+        return purchase
     if purchase.state is PurchaseState.PENDING and now >= purchase.checkout_expire_time:
         return replace(purchase, state=PurchaseState.FAILED)
     return purchase
@@ -101,6 +109,7 @@ def decide_start_purchase(book: Book, command: StartPurchase, now: datetime) -> 
         checkout_url="",
         return_url=command.return_url,
         checkout_expire_time=now + command.checkout_lifetime,
+        saves_method=command.saves_method,
     )
     account = replace(account, update_time=now)
     return Changes(account=account, purchases=(purchase,)), PurchaseResult(purchase)

@@ -120,7 +120,10 @@ class Account(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """Credits put on an account at one time, under one set of terms."""
+    """Credits put on an account at one time, under one set of terms.
+
+    Once its purchase is charged back it is `revoked`: credits that come back to it are taken off the account at once.
+    """
 
     account_id: str
     grant_id: str
@@ -132,6 +135,7 @@ class Grant(Struct, frozen=True):
     expire_time: datetime | None
     purchase_id: str | None
     create_time: datetime
+    revoked: bool = False
 
     @property
     def free_credits(self) -> int:
@@ -226,8 +230,10 @@ class Operation(Struct, frozen=True):
 class Purchase(Struct, frozen=True):
     """The sale of one pack to one account; the terms are the pack's and the rate's when it was started.
 
+    `saves_method` is whether the gateway keeps how it is paid.
     `gateway_reference` is how the gateway names its payment, "" until the gateway has said so. What was refunded,
-    chargebacks included, counts up to the credits, the price and the commission.
+    chargebacks included, counts up to the credits, the price and the commission. `chargeback_told` while a chargeback
+    waits for the payment that it takes back.
     """
 
     account_id: str
@@ -254,6 +260,8 @@ class Purchase(Struct, frozen=True):
     refunded_credits: int = 0
     refunded_minor_units: int = 0
     refunded_commission_minor_units: int = 0
+    saves_method: bool = False
+    chargeback_told: bool = False
 
     @property
     def provider_share_minor_units(self) -> int:
@@ -280,6 +288,7 @@ class PurchaseRefund(Struct, frozen=True):
     """One return of money for a purchase, with the credits taken back for it.
 
     A refund is REQUESTED until the gateway has paid the customer back; a chargeback is PAID from the start.
+    `times_returned` is how often its money was paid and came back, as from an account that is closed.
     """
 
     account_id: str
@@ -296,10 +305,11 @@ class PurchaseRefund(Struct, frozen=True):
     gateway_reference: str
     create_time: datetime
     resolve_time: datetime | None
+    times_returned: int = 0
 
     @property
     def share_minor_units(self) -> int:
-        """The provider's part of it; −1 where rounding has put a minor unit more into the commission's."""
+        """The provider's part of it."""
         return self.amount_minor_units - self.commission_minor_units
 
 
@@ -364,6 +374,7 @@ class JournalKind(StrEnum):
     SALE = "SALE"
     REFUND = "REFUND"
     REFUND_PAID = "REFUND_PAID"
+    REFUND_RETURNED = "REFUND_RETURNED"
     CHARGEBACK = "CHARGEBACK"
     PAYOUT = "PAYOUT"
     PAYOUT_PAID = "PAYOUT_PAID"

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from broker_service.domain.book import Book, Changes
 from broker_service.domain.checks import account_of, reservation_of
 from broker_service.domain.commands import Refund
-from broker_service.domain.entries import EntryDraft, write_entries
+from broker_service.domain.entries import EntryDraft, taken_back_drafts, write_entries
 from broker_service.domain.errors import RefundExceedsCapture
 from broker_service.domain.grants import give_back
 from broker_service.domain.outcomes import ReservationResult, recorded, replay_of
@@ -17,8 +17,9 @@ from broker_service.domain.records import Counterpart, EntryKind, Reservation
 def decide_refund(book: Book, command: Refund, now: datetime) -> tuple[Changes, ReservationResult]:
     """Gives captured credits back, whatever has become of the reservation since, and of the account.
 
-    What comes back to a grant that has expired meanwhile goes on to `expired` in the same step. A refund takes
-    nothing from anybody's account, so no suspension stops it.
+    What comes back to a grant that has expired meanwhile goes on to `expired` in the same step, and to
+    `refunded_purchase` if its purchase was charged back. A refund takes nothing from anybody's account, so no
+    suspension stops it.
     """
     reservation = reservation_of(book, command)
     replay = replay_of(book, command, reservation)
@@ -43,6 +44,7 @@ def decide_refund(book: Book, command: Refund, now: datetime) -> tuple[Changes, 
             reservation_id=reservation.reservation_id,
             description="refunded after the grant had expired",
         ),
+        *taken_back_drafts(given_back.taken_back, reservation, "refunded after the purchase was charged back"),
     )
     # Nothing can be refused from here on.
     refunded = replace(

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from broker_service.domain.book import Book, Changes
-from broker_service.domain.entries import EntryDraft, write_entries
+from broker_service.domain.entries import EntryDraft, taken_back_drafts, write_entries
 from broker_service.domain.errors import InvariantError
 from broker_service.domain.grants import take_and_return
 from broker_service.domain.records import (
@@ -65,5 +65,6 @@ def resolve(
             reservation_id=reservation.reservation_id,
             description="released after the grant had expired",
         ),
+        *taken_back_drafts(resolution.taken_back, reservation, "released after the purchase was charged back"),
     )
     return Changes(account=account, grants=resolution.grants, reservations=(settled_reservation,), entries=entries)

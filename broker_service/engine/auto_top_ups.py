@@ -7,6 +7,7 @@ the ledger that it is the same payment.
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from broker_service.domain.auto_top_ups import (
@@ -14,32 +15,41 @@ from broker_service.domain.auto_top_ups import (
     AutoTopUpState,
     agreed,
     begun,
+    claimed,
     failed,
+    is_due,
+    is_wanted,
     may_buy,
     paid,
     paused,
     turned_off,
+    withdrawn,
 )
+from broker_service.domain.checks import account_of
 from broker_service.domain.directory import NamedAccount, Pack
 from broker_service.domain.errors import (
+    AccountSuspended,
     CurrencyNotSupported,
     InvalidField,
     PackArchived,
     PackOfOtherService,
     PaymentMethodMissing,
+    ProviderSuspended,
     PurchaseNotFound,
     Refusal,
 )
 from broker_service.domain.identities import shard_of
-from broker_service.domain.records import Purchase, PurchaseOrigin, PurchaseState
-from broker_service.engine.committer import Committer
+from broker_service.domain.records import PaymentNoticeKind, Purchase, PurchaseOrigin, PurchaseState
+from broker_service.engine.committer import Committer, HaltedError, OverloadedError
 from broker_service.engine.directory import Directory
+from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.engine.writing import write_with_retries
-from broker_service.payments.gateway import GatewayError, PaymentMethod
+from broker_service.payments.gateway import GatewayError, GatewayNotice, PaymentMethod
 from broker_service.payments.gateways import Gateways
 from broker_service.storage import auto_top_ups as rows
 from broker_service.storage.database import Database
+from broker_service.storage.errors import StorageError
 from mesh_runtime.logs import get_logger
 
 logger = get_logger(__name__)
@@ -55,6 +65,7 @@ class AutoTopUps:
         database: Database,
         committer: Committer,
         directory: Directory,
+        reader: LedgerReader,
         desk: PaymentDesk,
         gateways: Gateways,
         *,
@@ -63,6 +74,7 @@ class AutoTopUps:
         self._database = database
         self._committer = committer
         self._directory = directory
+        self._reader = reader
         self._desk = desk
         self._gateways = gateways
         self._shards = shards
@@ -85,7 +97,8 @@ class AutoTopUps:
         gateway = self._gateways.for_currency(pack.currency)
         if gateway is None:
             raise CurrencyNotSupported(currency=pack.currency)
-        if await self._method(account.account_id, gateway.name) is None:
+        method = await self._method(account.account_id, gateway.name)
+        if method is None:
             raise PaymentMethodMissing(account_id=account.account_id)
         now = self._committer.now(account.account_id)
 
@@ -98,9 +111,13 @@ class AutoTopUps:
                 currency=pack.currency,
                 monthly_cap_minor_units=monthly_cap_minor_units,
                 consent=consent,
+                gateway=gateway.name,
+                customer_reference=method.customer_reference,
+                method_reference=method.method_reference,
                 now=now,
             )
             rows.put_top_up(connection, top_up)
+            rows.add_agreement(connection, top_up)
             return top_up
 
         return await write_with_retries(self._database, work)
@@ -152,69 +169,127 @@ class AutoTopUps:
         )
 
     async def _go_on(self, top_up: AutoTopUp) -> bool:
-        attempt: AutoTopUp | None = None
+        """Goes a step; what stands in one account's way harms no other's."""
         try:
-            pack = await self._directory.pack(top_up.pack_id)
-            attempt = await self._begin(top_up, pack)
-            if attempt is None:
-                return False
-            await self._end(attempt, await self._pay(attempt, pack))
+            return await self._attempt(top_up)
+        except (StorageError, OverloadedError, HaltedError):
+            raise
         except GatewayError as error:
             logger.warning("top_up.gateway_failed", account_id=top_up.account_id, cause=str(error))
+        except Exception:
+            logger.exception("top_up.crashed", account_id=top_up.account_id)
+        return False
+
+    async def _attempt(self, top_up: AutoTopUp) -> bool:
+        attempt = await self._claim(top_up)
+        if attempt is None:
+            return False
+        try:
+            purchase = await self._purchase_of(attempt)
+        except (AccountSuspended, ProviderSuspended):
+            await self._change(attempt, withdrawn)
             return False
         except Refusal as refusal:
-            # Off sale, suspended, or without a gateway: more of the same will not help.
+            # Off sale, or without a gateway: more of the same will not help.
             logger.info("top_up.paused", account_id=top_up.account_id, reason=refusal.reason)
-            await self._change(attempt or top_up, paused)
+            await self._change(attempt, paused)
             return False
+        if purchase.state is PurchaseState.PENDING and not await self._pay(attempt, purchase):
+            return False
+        await self._end(attempt, await self._desk.purchase(purchase.purchase_id))
         return True
 
-    async def _begin(self, top_up: AutoTopUp, pack: Pack) -> AutoTopUp | None:
-        """Writes an attempt down; returns it, also one that was begun before, or None if there is none to be made."""
-        if top_up.pending_purchase_id is not None:
-            return top_up
+    async def _claim(self, top_up: AutoTopUp) -> AutoTopUp | None:
+        """Writes an attempt down, or takes over one that was; returns None if there is nothing to be done now.
+
+        The broker that gets it has it for itself for a while.
+        """
         account_id = top_up.account_id
+        pack = await self._directory.pack(top_up.pack_id)
         now, shard_id = self._committer.now(account_id), shard_of(account_id, self._shards)
 
         def work(connection: Connection) -> AutoTopUp | None:
             current = rows.top_up_of(connection, account_id, for_update=True)
-            if current is None or current.pack_id != pack.pack_id or current.pending_purchase_id is not None:
+            if current is None or not is_due(current, now):
                 return None
-            spent = rows.spent_in_month(connection, shard_id, account_id, pack.currency, now)
-            if not may_buy(current, price_minor_units=pack.price_minor_units, spent_minor_units=spent, now=now):
-                return None
-            rows.put_top_up(connection, begun(current))
-            return begun(current)
+            if current.pending_purchase_id is None:
+                spent = rows.spent_in_month(connection, shard_id, account_id, pack.currency, now)
+                price_minor_units = pack.price_minor_units
+                if current.pack_id != pack.pack_id or not may_buy(
+                    current, price_minor_units=price_minor_units, spent_minor_units=spent, now=now
+                ):
+                    return None
+                current = begun(current)
+            attempt = claimed(current, now)
+            rows.put_top_up(connection, attempt)
+            return attempt
 
         return await write_with_retries(self._database, work)
 
-    async def _pay(self, top_up: AutoTopUp, pack: Pack) -> Purchase:
-        """Starts the attempt's purchase, or goes on with it; returns it as it then stands."""
-        purchase_id = top_up.pending_purchase_id or ""
+    async def _purchase_of(self, attempt: AutoTopUp) -> Purchase:
+        """Returns the attempt's purchase, which is started if it was not. Raises the Refusals of StartPurchase."""
         try:
-            purchase = await self._desk.purchase(purchase_id)
+            return await self._desk.purchase(attempt.pending_purchase_id or "")
         except PurchaseNotFound:
             result = await self._desk.start(
-                request_id=top_up.request_id,
-                account_id=top_up.account_id,
-                pack=pack,
+                request_id=attempt.request_id,
+                account_id=attempt.account_id,
+                pack=await self._directory.pack(attempt.pack_id),
                 return_url="",
                 origin=PurchaseOrigin.AUTO_TOP_UP,
             )
-            purchase = result.purchase
-        if purchase.state is PurchaseState.PENDING:
-            await self._charge(purchase)
-            purchase = await self._desk.purchase(purchase_id)
-        return purchase
+            return result.purchase
 
-    async def _charge(self, purchase: Purchase) -> None:
+    async def _pay(self, attempt: AutoTopUp, purchase: Purchase) -> bool:
+        """Has the gateway charge, or ends an attempt that is no longer wanted; returns whether it goes on."""
         gateway = self._gateways.by_name(purchase.gateway)
-        method = await self._method(purchase.account_id, purchase.gateway)
-        if gateway is None or method is None:
-            raise PaymentMethodMissing(account_id=purchase.account_id)
+        if gateway is None:
+            return False
+        current = await self._ask(attempt, purchase)
+        if current is None:
+            return False
+        method = PaymentMethod(current.customer_reference, current.method_reference)
+        # Asked for before and not wanted any more: it goes on only if the gateway has it already.
+        is_unknown = current.asked and not await self._is_still_wanted(current, purchase)
+        if not current.asked or (is_unknown and not await gateway.was_charged(purchase, method)):
+            await self._withdraw(current, purchase)
+            return False
         notice = await gateway.charge(purchase, method)
         if notice is not None:
             await self._desk.take_notice(gateway.name, notice)
+        return True
+
+    async def _ask(self, attempt: AutoTopUp, purchase: Purchase) -> AutoTopUp | None:
+        """Writes down that the gateway is asked from here on, if the payment is wanted; returns the top-up as it is.
+
+        None if somebody else has ended the attempt.
+        """
+        account = account_of(await self._reader.book(attempt.account_id))
+
+        def work(connection: Connection) -> AutoTopUp | None:
+            current = rows.top_up_of(connection, attempt.account_id, for_update=True)
+            if current is None or current.pending_purchase_id != attempt.pending_purchase_id:
+                return None
+            if not current.asked and is_wanted(current, purchase, account):
+                current = replace(current, asked=True)
+                rows.put_top_up(connection, current)
+            return current
+
+        return await write_with_retries(self._database, work)
+
+    async def _is_still_wanted(self, current: AutoTopUp, purchase: Purchase) -> bool:
+        return is_wanted(current, purchase, account_of(await self._reader.book(current.account_id)))
+
+    async def _withdraw(self, attempt: AutoTopUp, purchase: Purchase) -> None:
+        """Ends an attempt that nobody was asked to pay, and its purchase."""
+        notice = GatewayNotice(
+            gateway_event_id=f"withdrawn:{purchase.purchase_id}",
+            kind=PaymentNoticeKind.FAILED,
+            purchase_id=purchase.purchase_id,
+            detail="withdrawn before the gateway was asked",
+        )
+        await self._desk.take_notice(purchase.gateway, notice)
+        await self._change(attempt, withdrawn)
 
     async def _end(self, top_up: AutoTopUp, purchase: Purchase) -> None:
         """Ends the attempt if its payment has come to an end; otherwise a notice will tell, and this is done again."""

@@ -5,6 +5,7 @@ is put there afterwards; a process that dies in between leaves something that is
 """
 
 from datetime import timedelta
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -50,7 +51,7 @@ from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.storage.database import Database
 from broker_service.storage.errors import StorageError
-from broker_service.storage.purchase_queries import NoticeSelection, keep_notice, payment_notices
+from broker_service.storage.purchase_queries import NoticeSelection, keep_notice, payment_notices, refund_by_id
 from mesh_runtime.logs import get_logger
 
 logger = get_logger(__name__)
@@ -99,6 +100,7 @@ class PaymentDesk:
         return_url: str,
         origin: PurchaseOrigin = PurchaseOrigin.CUSTOMER,
         token: KnownToken | None = None,
+        saves_method: bool = False,
     ) -> PurchaseResult:
         """Starts a purchase, and opens its checkout if a customer is to pay it.
 
@@ -116,6 +118,7 @@ class PaymentDesk:
                 checkout_lifetime=self._checkout_lifetime,
                 origin=origin,
                 token=token,
+                saves_method=saves_method,
             )
         )
         purchase = result.purchase
@@ -184,8 +187,10 @@ class PaymentDesk:
         replay and by the refund runner.
         Raises the Refusals of RefundPurchase.
         """
+        purchase = await self.purchase(purchase_id)
+        step = self._gateways.refund_step_minor_units(purchase.gateway, purchase.currency)
         result = await self._committer.execute(
-            RefundPurchase(request_id, _account_of(purchase_id), purchase_id, reason)
+            RefundPurchase(request_id, purchase.account_id, purchase_id, reason, step_minor_units=step)
         )
         try:
             await self.pay_back(result.purchase, result.refund)
@@ -196,10 +201,13 @@ class PaymentDesk:
     async def pay_back(self, purchase: Purchase, refund: PurchaseRefund) -> bool:
         """Asks the gateway for a refund that is not paid yet; returns whether it said what came of it.
 
-        Safe at any time and in several processes: the refund's id tells the gateway that it is the same one. Raises
-        the committer's errors if what it said could not be written down.
+        Safe at any time and in several processes: the refund's id tells the gateway that it is the same one. `refund`
+        may be old by now, so it is read again first: a chargeback may have paid it. One that comes while the gateway
+        is being asked cannot be helped; then the gateway's answer is kept with the remark that it was paid twice.
+        Raises StorageError, and the committer's errors if what the gateway said could not be written down.
         """
         gateway = self._gateways.by_name(purchase.gateway)
+        refund = await self._database.read(partial(refund_by_id, refund_id=refund.refund_id))
         if refund.state is not PurchaseRefundState.REQUESTED:
             return True
         if gateway is None:

@@ -66,6 +66,10 @@ class PaymentGateway(Protocol):
         """Tells whether payments in a currency (ISO 4217) are possible."""
         ...
 
+    def refund_step_minor_units(self, currency: str) -> int:
+        """Returns what parts of a payment that are paid back have to be multiples of, in minor units of a currency."""
+        ...
+
     async def create_checkout(self, purchase: Purchase) -> Checkout:
         """Opens the place where a purchase is paid. Raises GatewayError, PaymentDeclinedError."""
         ...
@@ -76,6 +80,13 @@ class PaymentGateway(Protocol):
 
     async def charge(self, purchase: Purchase, method: PaymentMethod) -> GatewayNotice | None:
         """Takes a purchase's price without the customer; returns as `refund` does. Raises GatewayError."""
+        ...
+
+    async def was_charged(self, purchase: Purchase, method: PaymentMethod) -> bool:
+        """Tells whether a purchase was charged or is being, so that `charge` would make nothing new.
+
+        Raises GatewayError.
+        """
         ...
 
     async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:

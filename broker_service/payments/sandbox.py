@@ -64,6 +64,10 @@ class SandboxGateway:
         """See PaymentGateway."""
         return self._currencies is None or currency in self._currencies
 
+    def refund_step_minor_units(self, currency: str) -> int:
+        """See PaymentGateway."""
+        return 1
+
     async def create_checkout(self, purchase: Purchase) -> Checkout:
         """See PaymentGateway. Without pages, the URL says to call CompleteSandboxPayment."""
         place = f"{self._public_address}/checkout/" if self._public_address else f"{SANDBOX}:"
@@ -105,6 +109,10 @@ class SandboxGateway:
                 detail="the sandbox refuses" if refuses else "",
             )
         )
+
+    async def was_charged(self, purchase: Purchase, method: PaymentMethod) -> bool:
+        """See PaymentGateway. What it was asked for it has answered, and it keeps nothing."""
+        return False
 
     async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:
         """See PaymentGateway. The sandbox sends none over HTTP."""

@@ -10,6 +10,7 @@ The rules are Stripe's (https://docs.stripe.com/currencies, "Zero-decimal curren
 HUF and TWD are special for payouts of Stripe's only.
 """
 
+from math import gcd
 from typing import Final
 
 # Those that Stripe takes payments in, as of its API version 2026-10-28.
@@ -56,6 +57,13 @@ def to_stripe(currency: str, amount_minor_units: int) -> int:
     if rest or amount % step:
         raise AmountNotPayableError(f"Stripe does not take amounts of {currency} as fine as this")
     return amount
+
+
+def step_minor_units(currency: str) -> int:
+    """Returns the least amount, in minor units, that Stripe takes and all that it takes are multiples of."""
+    factor, divisor, step = _RULES.get(currency, (1, 1, 1))
+    coarse = divisor * step
+    return coarse // gcd(coarse, factor)
 
 
 def from_stripe(currency: str, stripe_amount: int) -> int:

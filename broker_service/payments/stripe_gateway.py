@@ -66,6 +66,10 @@ class StripeGateway:
         """See PaymentGateway."""
         return stripe_amounts.is_taken(currency)
 
+    def refund_step_minor_units(self, currency: str) -> int:
+        """See PaymentGateway."""
+        return stripe_amounts.step_minor_units(currency)
+
     async def create_checkout(self, purchase: Purchase) -> Checkout:
         """See PaymentGateway."""
         parameters = self._session(purchase)
@@ -113,6 +117,10 @@ class StripeGateway:
                 # Declined, or the customer would have to come and confirm it, and nobody is there to ask.
                 return _charge_failed(purchase, payment.decline_reason or payment.status or "", payment.id)
 
+    async def was_charged(self, purchase: Purchase, method: PaymentMethod) -> bool:
+        """See PaymentGateway."""
+        return await self._payment_made(purchase, method) is not None
+
     async def notices(self, headers: Mapping[str, str], body: bytes) -> list[GatewayNotice]:
         """See PaymentGateway. Raises GatewayError, too: some events say only with Stripe's help what they are about."""
         try:
@@ -137,7 +145,7 @@ class StripeGateway:
             raise PaymentDeclinedError(str(error)) from error
         back = purchase.return_url or f"{self._own_url}/checkout/{purchase.purchase_id}"
         names_purchase = {PURCHASE_KEY: purchase.purchase_id}
-        return {
+        session: SessionCreateParams = {
             "mode": "payment",
             "client_reference_id": purchase.purchase_id,
             "metadata": names_purchase,
@@ -156,13 +164,15 @@ class StripeGateway:
             ],
             # What is charged has to be the price, in its own currency.
             "adaptive_pricing": {"enabled": False},
-            # The method stays usable for automatic top-ups, which the customer has to ask for.
-            "customer_creation": "always",
-            "payment_intent_data": {"setup_future_usage": "off_session", "metadata": names_purchase},
+            "payment_intent_data": {"metadata": names_purchase},
             "success_url": back,
             "cancel_url": back,
             "expires_at": int(_session_expire_time(purchase).timestamp()),
         }
+        if purchase.saves_method:
+            session["customer_creation"] = "always"
+            session["payment_intent_data"] = {"metadata": names_purchase, "setup_future_usage": "off_session"}
+        return session
 
     async def _refund_made(self, payment_id: str, refund: PurchaseRefund) -> StripeThing | None:
         """Returns the refund if Stripe has it already."""

@@ -10,6 +10,16 @@ from broker_service.storage import tables
 from broker_service.storage.ledger_rows import RecordRows
 
 _ROWS = RecordRows(tables.auto_top_ups, AutoTopUp)
+# What of a top-up was agreed to.
+_AGREED = (
+    "account_id",
+    "pack_id",
+    "threshold_credits",
+    "currency",
+    "monthly_cap_minor_units",
+    "consent",
+    "consent_time",
+)
 
 
 def top_up_of(connection: Connection, account_id: str, *, for_update: bool = False) -> AutoTopUp | None:
@@ -27,6 +37,13 @@ def put_top_up(connection: Connection, top_up: AutoTopUp) -> None:
         connection.execute(insert(table), values)
 
 
+def add_agreement(connection: Connection, top_up: AutoTopUp) -> None:
+    """Keeps what a customer has agreed to; nothing ever changes it."""
+    table = tables.auto_top_up_agreements
+    values = {name: getattr(top_up, name) for name in _AGREED}
+    connection.execute(insert(table), values | {"number": top_up.agreements})
+
+
 def due_top_ups(connection: Connection, shard_id: int, now: datetime, after: str, limit: int) -> list[AutoTopUp]:
     """Returns a shard's top-ups whose account is low, or whose payment is under way; by account, behind `after`."""
     it, account = tables.auto_top_ups, tables.accounts
@@ -35,12 +52,15 @@ def due_top_ups(connection: Connection, shard_id: int, now: datetime, after: str
         it.c.state == AutoTopUpState.ACTIVE.value,
         account.c.state == AccountState.ACTIVE.value,
         account.c.ledger_credits - account.c.reserved_credits < it.c.threshold_credits,
-        or_(it.c.next_attempt_time.is_(None), it.c.next_attempt_time <= now),
     )
     statement = (
         select(it)
         .select_from(with_account)
-        .where(it.c.account_id > after, or_(it.c.pending_purchase_id.is_not(None), is_low))
+        .where(
+            it.c.account_id > after,
+            or_(it.c.next_attempt_time.is_(None), it.c.next_attempt_time <= now),
+            or_(it.c.pending_purchase_id.is_not(None), is_low),
+        )
         .order_by(it.c.account_id)
         .limit(limit)
     )
@@ -50,11 +70,11 @@ def due_top_ups(connection: Connection, shard_id: int, now: datetime, after: str
 def spent_in_month(connection: Connection, shard_id: int, account_id: str, currency: str, now: datetime) -> int:
     """Returns what the month's top-ups of an account have cost in a currency, in minor units.
 
-    Those being paid count, those that failed or whose time to be paid ran out do not.
+    Those being paid count, however long that takes; those that failed do not.
     """
     purchases = tables.purchases.c
     first, next_first = month_of(now)
-    under_way = and_(purchases.state == PurchaseState.PENDING.value, purchases.checkout_expire_time > now)
+    under_way = purchases.state == PurchaseState.PENDING.value
     spent = connection.execute(
         select(func.sum(purchases.price_minor_units)).where(
             purchases.shard_id == shard_id,

@@ -145,6 +145,8 @@ def _conversions(table: Table, field: msgspec.structs.FieldInfo) -> tuple[Conver
         return _whole_microseconds, _span
     if isinstance(field.type, type) and issubclass(field.type, StrEnum):
         return None, {member.value: member for member in field.type}.__getitem__
+    if field.type is bool:
+        return None, bool  # SQLite keeps it as a number.
     return None, None
 
 

@@ -150,7 +150,9 @@ UPDATE_ACCOUNTS = Update(
     ),
 )
 UPDATE_GRANTS = Update(
-    tables.grants, keys=("account_id", "grant_id"), changing=("remaining_credits", "reserved_credits", "spent")
+    tables.grants,
+    keys=("account_id", "grant_id"),
+    changing=("remaining_credits", "reserved_credits", "revoked", "spent"),
 )
 UPDATE_RESERVATIONS = Update(
     tables.reservations,
@@ -177,10 +179,13 @@ UPDATE_PURCHASES = Update(
         "refunded_credits",
         "refunded_minor_units",
         "refunded_commission_minor_units",
+        "chargeback_told",
     ),
 )
 UPDATE_PURCHASE_REFUNDS = Update(
-    tables.purchase_refunds, keys=("refund_id",), changing=("state", "gateway_reference", "resolve_time")
+    tables.purchase_refunds,
+    keys=("refund_id",),
+    changing=("state", "gateway_reference", "resolve_time", "times_returned"),
 )
 UPDATE_PAYMENT_NOTICES = Update(tables.payment_notices, keys=("notice_id",), changing=("times_received",))
 UPDATE_WEBHOOKS = Update(tables.webhooks, keys=("webhook_id",), changing=("url", "signing_secret", "create_time"))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, insert, literal_column, or_, select, update
 
@@ -9,6 +10,7 @@ from broker_service.domain.errors import PurchaseNotFound
 from broker_service.domain.purchases import as_of
 from broker_service.domain.records import (
     PaymentNotice,
+    PaymentNoticeKind,
     PaymentNoticeOutcome,
     Purchase,
     PurchaseRefund,
@@ -19,6 +21,8 @@ from broker_service.storage.ledger_rows import PAYMENT_NOTICES, PURCHASE_REFUNDS
 
 # A row's place in an order by time: behind or before it are those of other times, or of that time and another id.
 Place = tuple[datetime, str]
+
+_OLDEST_NOTICES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,13 @@ def purchases_of(
     return [as_of(PURCHASES.record_of_core(row), now) for row in connection.execute(statement)]
 
 
+def refund_by_id(connection: Connection, refund_id: str) -> PurchaseRefund:
+    """Returns a refund or chargeback that is there: none is ever removed."""
+    refunds = tables.purchase_refunds
+    row = connection.execute(select(refunds).where(refunds.c.refund_id == refund_id)).one()
+    return PURCHASE_REFUNDS.record_of_core(row)
+
+
 def requested_refunds(
     connection: Connection, requested_before: datetime, after: Place | None, limit: int
 ) -> list[PurchaseRefund]:
@@ -110,6 +121,21 @@ def payment_notices(connection: Connection, selection: NoticeSelection) -> list[
         .limit(selection.limit)
     )
     return [PAYMENT_NOTICES.record_of_core(row) for row in connection.execute(statement)]
+
+
+def began_with(connection: Connection, gateway: str) -> bool:
+    """Tells whether payments at a gateway are among the first that the database knows of.
+
+    It looks at the oldest notices only, which an index finds: a broker asks when it starts.
+    """
+    notices = tables.payment_notices
+    oldest = (
+        select(notices.c.gateway, notices.c.kind, notices.c.outcome)
+        .order_by(notices.c.receive_time, notices.c.notice_id)
+        .limit(_OLDEST_NOTICES)
+    )
+    paid = (gateway, PaymentNoticeKind.SUCCEEDED.value, PaymentNoticeOutcome.APPLIED.value)
+    return any(tuple(row) == paid for row in connection.execute(oldest))
 
 
 def keep_notice(connection: Connection, notice: PaymentNotice) -> PaymentNotice:

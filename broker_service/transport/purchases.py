@@ -3,7 +3,7 @@
 from iap.broker.v1 import purchase_pb2, purchase_pb2_grpc
 
 from broker_service.domain.directory import Role
-from broker_service.domain.errors import PurchaseNotFound
+from broker_service.domain.errors import InvalidField, PurchaseNotFound
 from broker_service.domain.records import Purchase, PurchaseState
 from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
@@ -36,12 +36,15 @@ class PurchaseServicer(purchase_pb2_grpc.PurchaseServiceServicer):
         await self._reader.check(account.account_id, account.token)
         pack = await self._directory.pack(request.pack_id)
         self.gate.check_customer(account, caller)
+        if request.save_payment_method and not caller.is_customer(account.customer_id):
+            raise InvalidField(field="save_payment_method", description="takes the customer's key")
         result = await self._desk.start(
             request_id=request.request_id.lower(),
             account_id=account.account_id,
             pack=pack,
             return_url=request.return_url,
             token=account.token,
+            saves_method=request.save_payment_method,
         )
         purchase = result.purchase
         pending = purchase.state is PurchaseState.PENDING

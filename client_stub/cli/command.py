@@ -13,6 +13,7 @@ from client_stub.cli import (
     provider_commands,
     purchase_commands,
     service_commands,
+    standing_commands,
     webhook_commands,
 )
 from client_stub.cli.failures import INTERRUPTED, REFUSED, WRONG_SETTINGS, print_error
@@ -42,6 +43,8 @@ for _command in (
     catalog_commands.catalog,
     account_commands.open_account,
     purchase_commands.buy,
+    purchase_commands.purchases,
+    purchase_commands.refund,
     account_commands.balance,
     account_commands.watch,
     account_commands.statement,
@@ -50,6 +53,9 @@ for _command in (
     service_commands.serve,
     provider_commands.provider,
     admin_commands.admin,
+    standing_commands.topup,
+    standing_commands.alert,
+    standing_commands.token,
     event_commands.events,
     webhook_commands.webhook,
 ):

@@ -4,17 +4,15 @@ from datetime import datetime
 
 import click
 from iap.broker.v1.account_pb2 import GrantKind
-from iap.broker.v1.purchase_pb2 import PurchaseState
 
 from client_stub.admin import AdminClient
 from client_stub.cli.confirming import confirm
 from client_stub.cli.documents import print_document, to_document
-from client_stub.cli.money import format_money
+from client_stub.cli.purchase_commands import refund_unspent
 from client_stub.cli.running import connect_to_broker, repeatable, request_id_option, runs_async, yes_option
 from client_stub.cli.settings import Settings, require_operator_key, shared_options
 from client_stub.cli.tables import count, format_time, pairs, word
 from client_stub.cli.times import read_instant
-from client_stub.purchases import PurchaseClient
 from client_stub.request_ids import request_id_or_new
 
 _KINDS = {"promotional": GrantKind.GRANT_KIND_PROMOTIONAL, "trial": GrantKind.GRANT_KIND_TRIAL}
@@ -83,21 +81,5 @@ async def grant(
 @runs_async
 async def refund(settings: Settings, purchase_id: str, reason: str, request_id: str | None, yes: bool) -> None:
     """Refund what is unspent of the purchase PURCHASE_ID, pro rata."""
-    request_id, key = request_id_or_new(request_id), require_operator_key(settings)
-    confirm(f"Refund what is unspent of {purchase_id}?", yes=yes)
-    async with connect_to_broker(PurchaseClient, settings, key=key) as client:
-        with repeatable(request_id, "nothing is refunded twice"):
-            response = await client.refund_purchase(purchase_id=purchase_id, reason=reason, request_id=request_id)
-    if settings.as_json:
-        print_document(to_document(response))
-        return
-    click.echo(
-        pairs(
-            [
-                ("purchase", response.purchase.purchase_id),
-                ("state", word(PurchaseState.Name(response.purchase.state), "PURCHASE_STATE_")),
-                ("refund", format_money(response.refund)),
-                ("credits taken back", response.purchase.refunded_credits),
-            ]
-        )
-    )
+    key = require_operator_key(settings)
+    await refund_unspent(settings, purchase_id, key=key, reason=reason, request_id=request_id, yes=yes)

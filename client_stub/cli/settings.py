@@ -107,6 +107,13 @@ def choose_account(settings: Settings) -> AccountChoice:
     return AccountChoice(account_token=require_account_token(settings))
 
 
+def require_customer_key(settings: Settings) -> str:
+    """Return the customer's key; UsageError when there is none."""
+    if settings.customer_key is None:
+        raise click.UsageError("this takes the customer's key: --customer-key or IAP_CUSTOMER_KEY")
+    return settings.customer_key
+
+
 def require_provider_key(settings: Settings) -> str:
     """Return the provider's key; UsageError when there is none."""
     if settings.provider_key is None:

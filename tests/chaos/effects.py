@@ -27,4 +27,5 @@ _EFFECTS: dict[str, Callable[[Any], Effect]] = {
     "RotateAccountToken": lambda _: (),
     "CreatePurchase": _purchase,
     "CompleteSandboxPayment": _purchase,
+    "RefundPurchase": lambda answer: (*_purchase(answer), answer.refund.units, answer.refund.nanos),
 }

@@ -155,6 +155,15 @@ async def _pay(world: World) -> Movement:
     return Movement("CompleteSandboxPayment", request, "", account, (200, 0, 200), entries=2)
 
 
+async def _refund_purchase(world: World) -> Movement:
+    account = await world.new_account()
+    purchase = await world.buy(account, (await world.new_pack(account.service)).pack_id)
+    request = purchase_pb2.RefundPurchaseRequest(
+        request_id=new_id(), purchase_id=purchase.purchase_id, reason="a mistake"
+    )
+    return Movement("RefundPurchase", request, account.customer.key, account, (100, 0, 100), entries=3)
+
+
 MOVEMENTS: dict[str, Callable[[World], Awaitable[Movement]]] = {
     "Reserve": _reserve,
     "Capture": _capture,
@@ -169,4 +178,5 @@ MOVEMENTS: dict[str, Callable[[World], Awaitable[Movement]]] = {
     "RotateAccountToken": _rotate_account_token,
     "CreatePurchase": _create_purchase,
     "CompleteSandboxPayment": _pay,
+    "RefundPurchase": _refund_purchase,
 }

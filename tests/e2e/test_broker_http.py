@@ -14,9 +14,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from deploy.node_process import ANY_PORT, NodeCommand, NodeProcess
 from tests.contract.broker_http.web import Web
 from tests.databases import DatabaseKind, DatabaseMaker, only_on
-from tests.e2e.http_brokers import HttpBroker, http_broker, new_id
+from tests.e2e.http_brokers import BROKER, HttpBroker, http_broker, new_id
 from tests.stripe_double.api import SECRET_KEY, Trouble
 from tests.stripe_double.server import WEBHOOK_SECRET, StripeDouble, running_stripe
 
@@ -81,6 +82,31 @@ async def test_workers_share_the_address_for_http(databases: DatabaseMaker, tmp_
             async with Web(broker.url) as web:
                 assert (await web.press(path, page, "pay")).status == 303
         assert await broker.credits() == 1_000
+
+
+async def test_a_broker_that_goes_live_with_sandbox_sales_in_its_books_says_so(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with running_stripe() as stripe, http_broker(database_url, tmp_path) as broker:
+        arguments = ("--database", database_url, "--payment-gateway", "stripe", "--stripe-api-url", stripe.url)
+        live = NodeCommand(
+            module=BROKER, arguments=(*arguments, "--http-listen", ANY_PORT), environment=STRIPE_ENVIRONMENT
+        )
+        warned = []
+        for outcome in ("decline", "pay"):
+            path = (await broker.create_purchase()).checkout_url.removeprefix(broker.url)
+            async with Web(broker.url) as web:
+                assert (await web.press(path, await web.get(path), outcome)).status == 303
+            assert await broker.process.stop() == 0
+            process = NodeProcess(live, log_path=tmp_path / f"{outcome}.log")
+            try:
+                await process.start()
+                assert await process.stop() == 0
+            finally:
+                process.kill_now()
+            warned.append("payments.sandbox_sales" in process.log_path.read_text())
+            await broker.process.start()
+        assert warned == [False, True]
 
 
 @only_on(DatabaseKind.SQLITE, reason="it is about HTTP")
@@ -179,6 +205,8 @@ STRIPE = ("--payment-gateway", "stripe", "--http-listen", "127.0.0.1:0")
         (("--http-url", "pay.example"), {}, ("--http-url", "pay.example")),
         (("--http-url", "https://pay.example/?a=b"), {}, ("--http-url",)),
         (("--payment-gateway", "paper"), {}, ("payment-gateway", "paper")),
+        ((*STRIPE, "--payment-gateway", "sandbox"), STRIPE_ENVIRONMENT, ("sandbox", "no other")),
+        (("--payment-gateway", "sandbox", *STRIPE), STRIPE_ENVIRONMENT, ("sandbox", "no other")),
         (STRIPE, {}, ("IAP_BROKER_STRIPE_SECRET_KEY",)),
         (STRIPE, {"IAP_BROKER_STRIPE_SECRET_KEY": "sk_x"}, ("IAP_BROKER_STRIPE_WEBHOOK_SECRET",)),
         (STRIPE[:2], STRIPE_ENVIRONMENT, ("--http-listen",)),

@@ -46,6 +46,9 @@ async def test_the_demo_tells_what_it_does() -> None:
     assert "input.to must be a number" in output
     assert "9 more credits are needed." in output
     assert "    | Your parcel is here 📦" in output
+    assert rows(output, "sale", "EUR") == [["4.99", "EUR", "1.25", "EUR", "3.74"]]
+    assert rows(output, "refund", "EUR") == [["-2.24", "EUR", "-0.56", "EUR", "-1.68"]]
+    assert rows(output, "payout", "EUR") == [["0.00", "EUR", "0.00", "EUR", "-2.06"]]
     assert output.endswith("All of it was checked, and is as told.\n")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from client_stub.provider import ProviderClient
 from deploy.local_mesh import LocalMesh
 from deploy.node_process import NodeCommand, NodeProcess
 from deploy.seeding import Seeded, buy_pack, seed
+from tests.unit.client_stub.command_line import iap
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -133,3 +135,33 @@ async def test_the_service_sold_is_found_and_charged_for(mesh: LocalMesh, operat
         assert await provider.stop() == 0
     assert str(served.output["text"]).startswith("Hello")
     assert (served.charged_credits, served.balance.available_credits) == (2, 1)
+
+
+async def test_a_provider_s_commands_work(mesh: LocalMesh, operator_key: str) -> None:
+    broker = {"IAP_BROKER": mesh.broker.address}
+    registered = await iap("provider", "register", "You", "--json", IAP_OPERATOR_KEY=operator_key, **broker)
+    environment = {
+        "IAP_PROVIDER_KEY": registered.document["provider_key"],
+        "IAP_PROVIDER_ID": registered.document["provider"]["provider_id"],
+    }
+    lines = [line for line in block("sh", "IAP_PROVIDER_ID").splitlines() if line.startswith("iap ")]
+    assert len(lines) == 7
+    for line in lines:
+        outcome = await iap(*shlex.split(line)[1:], **environment, **broker)
+        assert (outcome.exit_code, outcome.errors) == (0, ""), line
+
+
+async def test_a_customer_s_commands_work(mesh: LocalMesh, seeded: Seeded) -> None:
+    provider = mesh.add_provider(key=seeded.provider_key)
+    await provider.start()
+    environment = {
+        "IAP_BROKER": mesh.broker.address,
+        "IAP_PROVIDER": provider.address,
+        "IAP_ACCOUNT_TOKEN": seeded.account_token,
+    }
+    lines = [line for line in block("sh", "iap catalog").splitlines() if line.startswith("iap ")]
+    assert len(lines) == 5
+    for line in lines:
+        arguments = shlex.split(line.replace("PACK_ID", seeded.pack_ids[0]))[1:]
+        outcome = await iap(*arguments, **environment)
+        assert (outcome.exit_code, outcome.errors) == (0, ""), line

@@ -54,12 +54,15 @@ async def live_through_everything(world: World, *, gets_money_back: bool = True)
 
 
 async def _give_money_back(world: World, account: Account) -> None:
-    """Refunds purchases whole and in part, leaves refunds owed and refused, lets some be charged back.
+    """Refunds purchases whole and in part, leaves refunds owed, refused and returned, lets some be charged back.
 
     It uses no credits.
     """
     pack = await world.new_pack(account.service, pack_credits=7, price=Money(currency_code="EUR", nanos=990_000_000))
-    await refund_purchase(world, account, (await world.buy(account, pack.pack_id)).purchase_id)
+    returned = (await world.buy(account, pack.pack_id)).purchase_id
+    await refund_purchase(world, account, returned)
+    refund_id = refund_id_of(world, returned)
+    await tell(world, PaymentNoticeKind.REFUND_FAILED, returned, refund_id=refund_id)
     # The newest of those without an expiry is used last, so its credits are those that are left.
     world.clock.move(timedelta(seconds=1))
     part = await world.buy(account, pack.pack_id)
@@ -72,8 +75,10 @@ async def _give_money_back(world: World, account: Account) -> None:
             await refund_purchase(world, account, purchase_id)
     refund_id = refund_id_of(world, refused)
     await tell(world, PaymentNoticeKind.REFUND_FAILED, refused, refund_id=refund_id)
+    held = await world.reserved(account, (await world.balance(account))[2] - 3)
     for purchase_id in (overtaken, lost):
         await tell(world, PaymentNoticeKind.CHARGED_BACK, purchase_id)
+    await world.release(held)
     await resume_account(world, account)
 
 

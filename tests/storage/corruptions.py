@@ -162,6 +162,8 @@ GRANTS = {
     "UPDATE grants SET kind = 'NONSENSE' WHERE kind = 'TRIAL'": {"GRANT_KIND", "GRANT_IS_ENTERED"},
     "UPDATE grants SET kind = 'PROMOTIONAL' WHERE kind = 'PAID'": {"GRANT_KIND", "GRANT_IS_ENTERED"},
     "UPDATE grants SET kind = 'PROMOTIONAL' WHERE kind = 'TRIAL'": {"GRANT_IS_ENTERED"},
+    "UPDATE grants SET revoked = (1 = 1)": {"GRANT_REVOKED"},
+    "UPDATE grants SET revoked = (1 = 0)": {"GRANT_REVOKED"},
     "UPDATE grants SET purchase_id = 'pur_none' WHERE kind = 'PAID'": {"PURCHASE_IS_GRANTED", "GRANT_IS_ENTERED"},
     "DELETE FROM grants WHERE reserved_credits > 0": {
         "PURCHASE_IS_GRANTED",
@@ -196,6 +198,7 @@ MONEY = {
     "UPDATE purchases SET commission_minor_units = 0": {"SALE_IS_BOOKED"},
     "UPDATE purchases SET account_id = 'acc_none'": {"ACCOUNT_EXISTS", "ID_NAMES_ACCOUNT", "PURCHASE_IS_GRANTED"},
     "DELETE FROM purchases": {"PURCHASE_IS_GRANTED", "SALE_IS_BOOKED", "REFUND_OF_A_SALE"},
+    "UPDATE purchases SET chargeback_told = (1 = 1)": {"CHARGEBACK_APPLIED"},
     "UPDATE purchases SET origin = 'NONSENSE'": {"STATE_KNOWN"},
     f"UPDATE journal_postings SET amount_minor_units = amount_minor_units + 1 WHERE line = 1 AND {_FIRST_MOVEMENTS}": {
         "JOURNAL_SUMS_TO_ZERO"
@@ -312,6 +315,15 @@ REFUNDS = {
     "DELETE FROM purchase_refunds": {"REFUNDS_ADD_UP", "REFUND_IS_BOOKED", "CHARGED_BACK_ONCE"},
     "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund:%'": {"REFUND_IS_BOOKED"},
     "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund_paid:%'": {"REFUND_IS_BOOKED"},
+    "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'refund_returned:%'": {"REFUND_IS_BOOKED"},
+    "UPDATE purchase_refunds SET times_returned = 0": {"REFUND_IS_BOOKED"},
+    "UPDATE purchase_refunds SET times_returned = times_returned + 1 WHERE state = 'PAID' AND kind = 'REFUND'": {
+        "REFUND_IS_BOOKED"
+    },
+    "UPDATE purchase_refunds SET times_returned = -1": {"REFUND_IN_RANGE"},
+    "UPDATE journal_entries SET journal_entry_id = journal_entry_id || ':2' WHERE kind = 'REFUND_RETURNED'": {
+        "REFUND_IS_BOOKED"
+    },
     "DELETE FROM journal_postings WHERE journal_entry_id LIKE 'chargeback:%'": {"CHARGEBACK_IS_BOOKED"},
     "UPDATE journal_entries SET kind = 'REFUND' WHERE kind = 'REFUND_PAID'": {"REFUND_IS_BOOKED"},
     "UPDATE journal_entries SET kind = 'SALE' WHERE kind = 'CHARGEBACK'": {"SALE_IS_BOOKED"},

@@ -85,11 +85,11 @@ async def test_a_page_holds_no_more_than_it_may(own_world: World) -> None:
 
 
 @pytest.mark.parametrize("entries", [0, 1, 199_999, 200_000, 1_000_000, 10**9])
-def test_each_reservation_is_in_one_lot(entries: int) -> None:
-    lots = reservations.lots_of(entries)
-    assert 1 <= len(lots) <= 32
+def test_each_reservation_is_in_one_part(entries: int) -> None:
+    parts = reservations.parts_of(entries)
+    assert 1 <= len(parts) <= 32
     for ending in ("", "2", "7", "8", "A", "a", "m", "z", "~", "é"):
-        assert sum(lot.first_ending <= ending < lot.end_ending for lot in lots) == 1
+        assert sum(part.first_ending <= ending < part.end_ending for part in parts) == 1
 
 
 async def test_broken_books_do_not_flood_the_report(own_world: World) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import grpc
 from iap.broker.v1 import account_pb2
 
+from broker_service.domain.records import PaymentNoticeKind, PaymentNoticeOutcome
 from broker_service.storage.audit import audit
+from tests.contract.broker_purchases.till import money_accounts, refund_purchase, tell, told
+from tests.contract.broker_world.operations import resume_account
 from tests.contract.broker_world.refusals import parse_error
 from tests.contract.broker_world.world import World, call, new_id
 
@@ -98,6 +101,56 @@ async def test_a_purchase_paid_through_both_is_paid_once(twin_worlds: Twins) -> 
     ends = await reasons([world.pay(purchase.purchase_id) for world in (first, second) * 5])
     assert ends == {"OK": 1, "PURCHASE_PAID": 9}
     assert await second.balance(account) == (200, 0, 200)
+    await assert_books_agree(second)
+
+
+async def test_a_notice_taken_by_both_at_once_pays_once(twin_worlds: Twins) -> None:
+    first, second = twin_worlds
+    account = await first.new_account()
+    purchase_id = (await first.purchase(account, (await first.new_pack(account.service)).pack_id)).purchase_id
+    kind = PaymentNoticeKind.SUCCEEDED
+    outcomes = await asyncio.gather(
+        *(tell(world, kind, purchase_id, event_id="evt-both") for world in (first, second) * 8)
+    )
+    assert set(outcomes) == {PaymentNoticeOutcome.APPLIED}
+    assert await second.balance(account) == (200, 0, 200)
+    assert await told(first, purchase_id) == [("SUCCEEDED", "APPLIED", "the purchase is paid", 16)]
+    await assert_books_agree(first)
+
+
+async def test_a_notice_of_no_purchase_taken_by_both_at_once_is_kept_once(twin_worlds: Twins) -> None:
+    first, second = twin_worlds
+    kind = PaymentNoticeKind.SUCCEEDED
+    outcomes = await asyncio.gather(
+        *(tell(world, kind, "pur_nowhere", event_id="evt-none") for world in (first, second) * 4)
+    )
+    assert set(outcomes) == {PaymentNoticeOutcome.UNKNOWN_PURCHASE}
+    assert [times for *_, times in await told(first, "pur_nowhere")] == [8]
+
+
+async def test_different_notices_of_one_payment_through_both_pay_once(twin_worlds: Twins) -> None:
+    account = await twin_worlds[0].new_account()
+    pack = await twin_worlds[0].new_pack(account.service)
+    purchase_id = (await twin_worlds[0].purchase(account, pack.pack_id)).purchase_id
+    outcomes = await asyncio.gather(
+        *(tell(twin_worlds[number % 2], PaymentNoticeKind.SUCCEEDED, purchase_id) for number in range(10))
+    )
+    assert Counter(outcomes) == {PaymentNoticeOutcome.APPLIED: 1, PaymentNoticeOutcome.IGNORED: 9}
+    assert await twin_worlds[1].balance(account) == (200, 0, 200)
+
+
+async def test_refunds_and_a_chargeback_through_both_give_the_price_back_once(twin_worlds: Twins) -> None:
+    first, second = twin_worlds
+    account = await first.new_account(trial_credits=0)
+    pack = await first.new_pack(account.service)
+    for _ in range(5):
+        purchase_id = (await first.buy(account, pack.pack_id)).purchase_id
+        chargeback = tell(second, PaymentNoticeKind.CHARGED_BACK, purchase_id)
+        refunds = [refund_purchase(world, account, purchase_id) for world in (first, second) * 2]
+        await asyncio.gather(chargeback, *refunds, return_exceptions=True)
+        assert money_accounts(first, purchase_id) == {}
+        await resume_account(first, account)
+    assert await second.balance(account) == (0, 0, 0)
     await assert_books_agree(second)
 
 

@@ -51,8 +51,9 @@ def fill(url: str) -> None:
     run_sql(
         url,
         "INSERT INTO grants (shard_id, account_id, grant_id, kind, priority, credits, remaining_credits,"
-        " reserved_credits, expire_time, purchase_id, create_time, spent)"
-        f" {numbers} SELECT 0, 'acc_' || n, 'grt_' || n, 'PAID', 100, 9, 9, 0, {due}, NULL, 0, false FROM numbers",
+        " reserved_credits, expire_time, purchase_id, create_time, spent, revoked)"
+        f" {numbers} SELECT 0, 'acc_' || n, 'grt_' || n, 'PAID', 100, 9, 9, 0, {due}, NULL, 0, false, false"
+        " FROM numbers",
     )
     run_sql(
         url,

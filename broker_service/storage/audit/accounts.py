@@ -26,10 +26,10 @@ from broker_service.storage.audit.entries import ENTRIES
 from broker_service.storage.audit.findings import Figures, Page, Violation
 from broker_service.storage.audit.grants import grant_checks
 from broker_service.storage.audit.horizon import NEVER, pruning_horizon
-from broker_service.storage.audit.reservations import audit_reservations, lots_of
+from broker_service.storage.audit.reservations import audit_reservations, parts_of
 from broker_service.storage.audit.sums import NOTHING, amount_of, exact_sum
 
-# Sums held at once; there may be many of accounts that do not exist.
+# Sums kept at once; there may be many of accounts that do not exist.
 _STREAMED_ROWS = 500
 
 
@@ -53,7 +53,7 @@ class _Account:
     entry_credits: int = 0
     last_entry_time: int = NEVER
     remaining_credits: int = 0
-    held_credits: int = 0
+    grants_reserved_credits: int = 0
     open_credits: int = 0
 
 
@@ -74,7 +74,7 @@ def audit_accounts(connection: Connection, shard_id: int, shards: int, first_id:
         next_id=None if span.last_id == LAST_ID else behind(span.last_id),
         violations=tuple(violations),
         figures=figures,
-        further=tuple(partial(audit_reservations, span=span, lot=lot) for lot in lots_of(figures.entries)),
+        further=tuple(partial(audit_reservations, span=span, part=part) for part in parts_of(figures.entries)),
     )
 
 
@@ -91,7 +91,8 @@ def _sum_up(connection: Connection, span: Span, accounts: dict[str, _Account], v
             account.last_entry_time = row.last_entry_time
     for row, account in _sums(connection, _GRANTS, span, accounts, violations):
         if account is not None:
-            account.remaining_credits, account.held_credits = amount_of(row, "remaining"), amount_of(row, "held")
+            account.remaining_credits = amount_of(row, "remaining")
+            account.grants_reserved_credits = amount_of(row, "grants_reserved")
     for row, account in _sums(connection, _RESERVATIONS, span, accounts, violations):
         if account is not None:
             account.open_credits = amount_of(row, "open")
@@ -160,7 +161,7 @@ _GRANTS = (
     select(
         tables.grants.c.account_id,
         *exact_sum("remaining", [tables.grants.c.remaining_credits]),
-        *exact_sum("held", [tables.grants.c.reserved_credits]),
+        *exact_sum("grants_reserved", [tables.grants.c.reserved_credits]),
     )
     .where(within_span(tables.grants))
     .group_by(tables.grants.c.account_id)
@@ -226,7 +227,7 @@ def _differences(account_id: str, account: _Account) -> Iterator[Violation]:
         ("LEDGER_IS_SUM_OF_ENTRIES", account.ledger_credits, account.entry_credits),
         ("ENTRY_COUNT", account.entry_count, account.entries),
         ("LEDGER_IS_SUM_OF_GRANTS", account.ledger_credits, account.remaining_credits),
-        ("RESERVED_IS_SUM_OF_GRANTS", account.reserved_credits, account.held_credits),
+        ("RESERVED_IS_SUM_OF_GRANTS", account.reserved_credits, account.grants_reserved_credits),
         ("RESERVED_IS_SUM_OF_RESERVATIONS", account.reserved_credits, account.open_credits),
     ):
         if stored != summed:

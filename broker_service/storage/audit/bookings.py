@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
-from broker_service.domain.journal import chargeback_of, refund_of, refund_paid_of, sale_of
+from broker_service.domain.journal import chargeback_of, refund_of, refund_paid_of, refund_returned_of, sale_of
 from broker_service.domain.records import (
     JournalEntry,
     JournalKind,
@@ -23,6 +24,7 @@ BOOKING_RULES = {
     JournalKind.SALE: "SALE_IS_BOOKED",
     JournalKind.REFUND: "REFUND_IS_BOOKED",
     JournalKind.REFUND_PAID: "REFUND_IS_BOOKED",
+    JournalKind.REFUND_RETURNED: "REFUND_IS_BOOKED",
     JournalKind.CHARGEBACK: "CHARGEBACK_IS_BOOKED",
 }
 
@@ -32,12 +34,24 @@ def bookings_of(purchase: Purchase, refunds: Iterable[PurchaseRefund]) -> Iterat
     if purchase.pay_time is not None:
         yield sale_of(purchase)
     for refund in refunds:
-        if refund.kind is PurchaseRefundKind.CHARGEBACK:
-            yield chargeback_of(purchase.provider_id, refund)
-            continue
-        yield refund_of(purchase.provider_id, refund)
-        if refund.state is PurchaseRefundState.PAID and refund.resolve_time is not None:
-            yield refund_paid_of(purchase.provider_id, refund)
+        yield from bookings_of_refund(purchase.provider_id, refund)
+
+
+def bookings_of_refund(provider_id: str, refund: PurchaseRefund) -> Iterator[JournalEntry]:
+    """Yields the movements of money that a refund or a chargeback comes to.
+
+    When its money moved to the customer and back is not kept with it, so their times are not those of the journal.
+    """
+    if refund.kind is PurchaseRefundKind.CHARGEBACK:
+        yield chargeback_of(provider_id, refund)
+        return
+    yield refund_of(provider_id, refund)
+    for number in range(refund.times_returned):
+        moved = replace(refund, resolve_time=refund.create_time)
+        yield refund_paid_of(provider_id, replace(moved, times_returned=number))
+        yield refund_returned_of(provider_id, replace(moved, times_returned=number + 1))
+    if refund.state is PurchaseRefundState.PAID and refund.resolve_time is not None:
+        yield refund_paid_of(provider_id, refund)
 
 
 def unbooked(connection: Connection, bookings: Sequence[tuple[str, JournalEntry]]) -> Iterator[Violation]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from broker_service.domain.purchases import SOLD_STATES
-from broker_service.domain.records import EntryKind, GrantKind, ReservationState
+from broker_service.domain.records import EntryKind, GrantKind, PurchaseState, ReservationState
 from broker_service.storage import tables
 from broker_service.storage.audit.allocations import allocation_parts
 from broker_service.storage.audit.checks import Check, Rule, check_of, within_span
@@ -73,6 +73,8 @@ def _rows_check() -> Check:
     in_range = and_(
         it.reserved_credits >= NOTHING, it.reserved_credits <= it.remaining_credits, it.remaining_credits <= it.credits
     )
+    is_charged_back = func.coalesce(purchase.state == PurchaseState.CHARGED_BACK.value, false())
+    has_free_credits = it.remaining_credits > it.reserved_credits
     columns = (it.account_id, it.grant_id, it.kind, it.credits, it.remaining_credits, it.reserved_credits)
     return check_of(
         with_purchase,
@@ -80,6 +82,11 @@ def _rows_check() -> Check:
         (
             Rule("GRANT_IN_RANGE", not_(in_range), "0 ≤ reserved ≤ remaining ≤ credits"),
             Rule("GRANT_SPENT", it.spent != (it.remaining_credits == NOTHING), "it is spent when nothing remains"),
+            Rule(
+                "GRANT_REVOKED",
+                or_(it.revoked != is_charged_back, and_(it.revoked, has_free_credits)),
+                "it is revoked when its purchase was charged back, and has no free credits then",
+            ),
             Rule(
                 "GRANT_KIND",
                 or_(
@@ -223,6 +230,7 @@ def _return_check() -> Check:
     """Lines up what purchases have refunded with the entries that took it off their accounts.
 
     Purchases are found by their grants: those are here with their account, and a paid one without a grant is named.
+    Entries of a reservation are of credits that came back after a chargeback; those no refund has counted.
     """
     grant, purchase, entry = tables.grants.c, tables.purchases.c, tables.entries.c
     with_purchase = tables.grants.join(
@@ -241,7 +249,11 @@ def _return_check() -> Check:
         entry.account_id,
         func.coalesce(entry.purchase_id, _NO_PURCHASE),
         *halves_of_all([_TAKEN_BACK], {_TAKEN_BACK: ([entry.credits], ())}),
-    ).where(within_span(tables.entries), entry.kind == EntryKind.PURCHASE_REFUND.value)
+    ).where(
+        within_span(tables.entries),
+        entry.kind == EntryKind.PURCHASE_REFUND.value,
+        entry.reservation_id.is_(None),
+    )
     sides = union_all(refunded, entered).subquery("sides")
     keys = (sides.c.account_id, sides.c.purchase_id)
     lined_up = select(*keys, *sums_of_halves(sides, [_TAKEN_BACK])).group_by(*keys).subquery("lined_up")

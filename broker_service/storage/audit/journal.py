@@ -8,12 +8,13 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, exists
 
 from broker_service.domain.identities import account_id_within, shard_of
 from broker_service.domain.purchases import SOLD_STATES
-from broker_service.domain.records import JournalKind, PurchaseRefundKind, PurchaseRefundState
+from broker_service.domain.records import JournalKind
 from broker_service.storage import tables
-from broker_service.storage.audit.bookings import BOOKING_RULES
+from broker_service.storage.audit.bookings import BOOKING_RULES, bookings_of_refund
 from broker_service.storage.audit.checks import LAST_ID, MOST_ROWS, behind
 from broker_service.storage.audit.findings import Page, Violation
 from broker_service.storage.audit.payouts import PAYOUT_KINDS, payout_entries_without_payout
+from broker_service.storage.audit.purchase_refunds import refunds_by_id
 from broker_service.storage.audit.sums import amount_of, exact_sum, is_not_zero
 
 # Looks at some entries of a kind; yields violations for those that have no reason. `shards` is the number of shards.
@@ -85,39 +86,24 @@ def _sales(connection: Connection, shards: int, rows: Sequence[Any]) -> Iterator
                 yield Violation("", "SALE_IS_BOOKED", description)
 
 
-def _returns(
-    kind: JournalKind, prefix: str, refund_kind: PurchaseRefundKind, *states: PurchaseRefundState
-) -> Foundation:
-    """Returns what names movements of a kind that are of no refund of this kind, in one of these states."""
-    refunds = tables.purchase_refunds.c
-
-    def unfounded(connection: Connection, _shards: int, rows: Sequence[Any]) -> Iterator[Violation]:
-        refund_ids = {row.journal_entry_id: row.journal_entry_id.removeprefix(prefix) for row in rows}
-        statement = select(refunds.refund_id, refunds.purchase_id).where(
-            refunds.refund_id.in_(refund_ids.values()),
-            refunds.kind == refund_kind.value,
-            refunds.state.in_([state.value for state in states]),
-        )
-        purchases = {it.refund_id: it.purchase_id for it in connection.execute(statement)}
-        for row in rows:
-            purchase_id = purchases.get(refund_ids[row.journal_entry_id])
-            if not row.journal_entry_id.startswith(prefix) or purchase_id is None or purchase_id != row.purchase_id:
-                description = f"{row.journal_entry_id} is booked, and nothing of {row.purchase_id} was given back by it"
-                yield Violation("", BOOKING_RULES[kind], description)
-
-    return unfounded
+def _returns(connection: Connection, _shards: int, rows: Sequence[Any]) -> Iterator[Violation]:
+    """Names movements that no refund or chargeback comes to."""
+    refund_ids = [row.journal_entry_id.split(":")[1] for row in rows if ":" in row.journal_entry_id]
+    booked = {
+        (entry.kind.value, entry.journal_entry_id, entry.purchase_id)
+        for refund in refunds_by_id(connection, refund_ids)
+        for entry in bookings_of_refund("", refund)
+    }
+    for row in rows:
+        if (row.kind, row.journal_entry_id, row.purchase_id) not in booked:
+            description = f"{row.journal_entry_id} is booked, and nothing of {row.purchase_id} was given back by it"
+            yield Violation("", BOOKING_RULES[JournalKind(row.kind)], description)
 
 
 # What there has to be for an entry of each kind; a kind that is not here is named as unknown.
 _FOUNDATIONS: Mapping[str, Foundation] = {
     JournalKind.SALE.value: _sales,
-    JournalKind.REFUND.value: _returns(JournalKind.REFUND, "refund:", PurchaseRefundKind.REFUND, *PurchaseRefundState),
-    JournalKind.REFUND_PAID.value: _returns(
-        JournalKind.REFUND_PAID, "refund_paid:", PurchaseRefundKind.REFUND, PurchaseRefundState.PAID
-    ),
-    JournalKind.CHARGEBACK.value: _returns(
-        JournalKind.CHARGEBACK, "chargeback:", PurchaseRefundKind.CHARGEBACK, PurchaseRefundState.PAID
-    ),
+    **dict.fromkeys([kind.value for kind in BOOKING_RULES if kind is not JournalKind.SALE], _returns),
     **dict.fromkeys(PAYOUT_KINDS, payout_entries_without_payout),
 }
 

@@ -41,6 +41,13 @@ def refunds_by_purchase(connection: Connection, purchase_ids: Sequence[str]) -> 
     return found
 
 
+def refunds_by_id(connection: Connection, refund_ids: Sequence[str]) -> Iterator[PurchaseRefund]:
+    """Yields refunds and chargebacks, those of an unknown kind or state left out."""
+    statement = select(tables.purchase_refunds).where(_IT.refund_id.in_(refund_ids), _IS_KNOWN)
+    for row in connection.execute(statement) if refund_ids else ():
+        yield PURCHASE_REFUNDS.record_of_core(row)
+
+
 def unbalanced_refunds(purchase: Purchase, refunds: Sequence[PurchaseRefund]) -> Iterator[Violation]:
     """Names a purchase whose refunds do not come to what it says was refunded, or that is charged back without one."""
     for what, stored, summed in (
@@ -87,7 +94,10 @@ def _refunds_check() -> Check:
     is_requested = _IT.state == PurchaseRefundState.REQUESTED.value
     is_refund = _IT.kind == PurchaseRefundKind.REFUND.value
     in_range = and_(
-        *(amount >= NOTHING for amount in (_IT.credits, _IT.amount_minor_units, _IT.commission_minor_units))
+        *(
+            amount >= NOTHING
+            for amount in (_IT.credits, _IT.amount_minor_units, _IT.commission_minor_units, _IT.times_returned)
+        )
     )
     gives_something = and_(_IT.credits > NOTHING, _IT.amount_minor_units > NOTHING)
     has_its_end = and_(

@@ -83,6 +83,11 @@ def _purchases_check() -> Check:
                 "PAID_AT_A_TIME", it.state.in_(SOLD) != it.pay_time.is_not(None), "it has a time of payment once paid"
             ),
             Rule("COMMISSION_IN_RANGE", not_(commission_in_range), "the commission is part of the price"),
+            Rule(
+                "CHARGEBACK_APPLIED",
+                and_(it.chargeback_told, it.state.in_(SOLD)),
+                "no chargeback waits once it is paid",
+            ),
             Rule("REFUNDED_BY_STATE", not_(_is_refunded_by_state(it)), "what was refunded is what its state says"),
             Rule(
                 "ID_NAMES_ACCOUNT", not_(id_names_account(it.purchase_id, it.account_id)), "its id carries its account"

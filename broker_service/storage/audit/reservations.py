@@ -65,29 +65,29 @@ _ENDINGS = "0123456789abcdef"
 
 
 @dataclass(frozen=True, slots=True)
-class Lot:
+class Part:
     """Reservations whose ids end alike: from one ending on, up to before another."""
 
     first_ending: str
     end_ending: str
 
 
-def lots_of(entries: int) -> tuple[Lot, ...]:
-    """Returns lots of about as many reservations as are lined up at once, for an account of so many entries."""
+def parts_of(entries: int) -> tuple[Part, ...]:
+    """Returns parts of about as many reservations as are lined up at once, for an account of so many entries."""
     count = min(entries // _MOST_LINED_UP + 1, len(_ENDINGS))
     bounds = [FIRST_ID, *(_ENDINGS[number * len(_ENDINGS) // count] for number in range(1, count)), LAST_ID]
-    return tuple(Lot(first, end) for first, end in pairwise(bounds))
+    return tuple(Part(first, end) for first, end in pairwise(bounds))
 
 
-def audit_reservations(connection: Connection, span: Span, lot: Lot) -> Page:
-    """Checks the reservations of a span of accounts, or one lot of them, against their entries.
+def audit_reservations(connection: Connection, span: Span, part: Part) -> Page:
+    """Checks the reservations of a span of accounts, or one part of them, against their entries.
 
-    Every snapshot shows a reservation together with its entries, so that lots can be checked one after the other.
+    Every snapshot shows a reservation together with its entries, so that parts can be checked one after the other.
     """
     sort_in_files(connection)
     parameters = span.parameters | {
-        "first_ending": lot.first_ending,
-        "end_ending": lot.end_ending,
+        "first_ending": part.first_ending,
+        "end_ending": part.end_ending,
         "pruned_before": pruning_horizon(connection),
     }
     checks = _reservation_checks(connection.dialect.name)

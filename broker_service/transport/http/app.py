@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker_service.domain.purchase_commands import SANDBOX
 from broker_service.engine.clock import Clock
 from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.payments.gateways import Gateways
@@ -53,7 +54,8 @@ def build_app(
 ) -> ASGIApp:
     """Puts the application together. `public_url` is its address as browsers know it, without a slash at its end."""
     pages = Pages(base_path=urlsplit(public_url).path)
-    checkout = CheckoutPage(desk, pages, public_url=public_url, clock=clock)
+    has_sandbox = gateways.by_name(SANDBOX) is not None
+    checkout = CheckoutPage(desk, pages, public_url=public_url, has_sandbox=has_sandbox, clock=clock)
     notices = NoticeTaker(desk, gateways)
 
     async def health(_request: Request) -> Response:

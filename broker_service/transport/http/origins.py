@@ -34,6 +34,15 @@ def web_url(text: str) -> str:
     return text if _split(text) is not None and not _NEVER_IN_URLS.search(text) else ""
 
 
+def host_of(url: str) -> str:
+    """Returns the host that a URL leads to, for people to read: no user before it, letters beyond ASCII as in DNS."""
+    host = (urlsplit(url).hostname or "") if web_url(url) else ""
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return host
+
+
 def _endpoint(url: str) -> tuple[str, str, int] | None:
     parts = _split(url)
     if parts is None or parts.hostname is None:

@@ -33,6 +33,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "Refund": {"credits": 5},
     "Refund of the rest": {"reason": "late"},
     "GrantCredits": {"priority": 7},
+    "RefundPurchase": {"reason": "another"},
 }
 
 

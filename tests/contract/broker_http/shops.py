@@ -50,20 +50,37 @@ class StripeShop:
         return self.world.running.http_url
 
     async def create_purchase(
-        self, account: Account, pack_id: str, *, request_id: str | None = None, return_url: str = ""
+        self,
+        account: Account,
+        pack_id: str,
+        *,
+        request_id: str | None = None,
+        return_url: str = "",
+        saves_method: bool = False,
     ) -> purchase_pb2.CreatePurchaseResponse:
         request = purchase_pb2.CreatePurchaseRequest(
-            request_id=request_id or new_id(), pack_id=pack_id, account_token=account.token, return_url=return_url
+            request_id=request_id or new_id(), pack_id=pack_id, return_url=return_url, save_payment_method=saves_method
         )
-        return await call(self.world.stubs.purchases.CreatePurchase, request)
+        if saves_method:
+            request.account_id = account.id
+        else:
+            request.account_token = account.token
+        key = account.customer.key if saves_method else ""
+        return await call(self.world.stubs.purchases.CreatePurchase, request, key)
 
     async def start(
-        self, *, price: Money | None = None, account: Account | None = None, return_url: str = "", title: str = "Pack"
+        self,
+        *,
+        price: Money | None = None,
+        account: Account | None = None,
+        return_url: str = "",
+        title: str = "Pack",
+        saves_method: bool = False,
     ) -> Sale:
         """Starts a purchase of 100 credits, for 10 EUR unless said otherwise."""
         account = account or await self.world.new_account(trial_credits=0)
         pack = await self.world.new_pack(account.service, price=price, title=title)
-        made = await self.create_purchase(account, pack.pack_id, return_url=return_url)
+        made = await self.create_purchase(account, pack.pack_id, return_url=return_url, saves_method=saves_method)
         (session,) = [
             it
             for it in self.stripe.api.sessions.values()

@@ -31,14 +31,21 @@ async def test_a_checkout_session_says_what_is_sold(stripe_shop: StripeShop) -> 
             }
         },
         "adaptive_pricing": {"enabled": "false"},
-        "customer_creation": "always",
-        "payment_intent_data": {"setup_future_usage": "off_session", "metadata": {"purchase_id": sale.purchase_id}},
+        "payment_intent_data": {"metadata": {"purchase_id": sale.purchase_id}},
         "success_url": "https://shop.example/back",
         "cancel_url": "https://shop.example/back",
         "expires_at": str(expire_time),
     }
     assert stripe_shop.stripe.api.idempotency_keys[-1] == sale.purchase_id
     assert sale.purchase.gateway == "stripe"
+
+
+async def test_a_method_is_kept_only_where_the_customer_asks_for_it(stripe_shop: StripeShop) -> None:
+    sale = await stripe_shop.start(saves_method=True)
+    _, asked = stripe_shop.stripe.api.requests[-1]
+    assert asked["customer_creation"] == "always"
+    named = {"purchase_id": sale.purchase_id}
+    assert asked["payment_intent_data"] == {"setup_future_usage": "off_session", "metadata": named}
 
 
 async def test_without_a_return_url_the_payer_comes_to_the_broker_s_page(stripe_shop: StripeShop) -> None:
@@ -82,7 +89,7 @@ async def test_a_currency_that_stripe_does_not_take_is_refused(stripe_shop: Stri
 
 
 async def test_a_payment_puts_the_credits_on_the_account(stripe_shop: StripeShop) -> None:
-    sale, payment = await stripe_shop.paid()
+    sale, payment = await stripe_shop.paid(saves_method=True)
     assert await stripe_shop.credits(sale) == 100
     ((reference,),) = stripe_shop.world.running.sql(
         "SELECT gateway_reference FROM purchases WHERE purchase_id = ?", sale.purchase_id
@@ -198,6 +205,30 @@ async def test_a_refund_is_paid_back_once(stripe_shop: StripeShop) -> None:
     assert await stripe_shop.tell("charge.refunded", api.charge_of(payment)) == 200
     assert [row[1] for row in stripe_shop.notices(sale)].count("APPLIED") == 2
     assert await stripe_shop.state(sale) == "REFUNDED"
+
+
+@pytest.mark.parametrize(
+    ("price", "refunded", "at_stripe"),
+    [
+        # 67 of 100 credits are 3.430… and 8_250.40…; Stripe takes no thousandths, and whole ariary only.
+        (
+            Money(currency_code="KWD", units=5, nanos=120_000_000),
+            Money(currency_code="KWD", units=3, nanos=430_000_000),
+            3_430,
+        ),
+        (Money(currency_code="MGA", units=12_314), Money(currency_code="MGA", units=8_250), 8_250),
+    ],
+)
+async def test_a_part_is_refunded_as_finely_as_stripe_can(
+    stripe_shop: StripeShop, price: Money, refunded: Money, at_stripe: int
+) -> None:
+    sale, payment = await stripe_shop.paid(price=price)
+    await stripe_shop.world.reserved(sale.account, 33)
+    given = await stripe_shop.refund(sale)
+    assert given.refund == refunded
+    (refund,) = [it for it in stripe_shop.stripe.api.refunds.values() if it["payment_intent"] == payment["id"]]
+    assert refund["amount"] == at_stripe
+    assert await refund_states(stripe_shop, sale.purchase_id) == [("PAID", refund["id"])]
 
 
 async def test_a_refund_that_takes_days_is_paid_when_stripe_says_so(stripe_shop: StripeShop) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from iap.broker.v1 import account_pb2, broker_pb2, catalog_pb2
+from iap.broker.v1 import account_pb2, broker_pb2, catalog_pb2, purchase_pb2
 
 from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.world import Account, World, call
@@ -18,6 +18,7 @@ NAMES: dict[str, Read] = {
     "ListEntries": lambda answer: [it.entry_id for it in answer.entries],
     "ListServices": lambda answer: [it.service for it in answer.services],
     "ListPacks": lambda answer: [it.pack_id for it in answer.packs],
+    "ListPurchases": lambda answer: [it.purchase_id for it in answer.purchases],
 }
 
 
@@ -236,3 +237,39 @@ async def test_an_account_without_reservations_has_one_empty_page(world: World) 
     request = broker_pb2.ListReservationsRequest(account_token=account.token)
     assert await pages(world, "ListReservations", request, world.provider.key) == [[]]
     assert await pages(world, "ListEntries", account_pb2.ListEntriesRequest(account_token=account.token)) == [[]]
+
+
+async def test_purchases_are_listed_newest_first_as_they_now_stand(world: World) -> None:
+    account, other = await world.new_account(), await world.new_account()
+    pack = await world.new_pack(account.service)
+    made = []
+    for number in range(7):
+        made.append((await world.purchase(account, pack.pack_id)).purchase_id)
+        if number % 3 == 0:
+            world.clock.move(timedelta(microseconds=1))
+    await world.purchase(other, (await world.new_pack(other.service)).pack_id)
+    await world.pay(made[0])
+    world.clock.move(timedelta(hours=24))
+    request = purchase_pb2.ListPurchasesRequest(account_token=account.token)
+    found = await call(world.stubs.purchases.ListPurchases, request)
+    states = {it.purchase_id: it.state for it in found.purchases}
+    assert set(states) == set(made)
+    assert states.pop(made[0]) == purchase_pb2.PURCHASE_STATE_PAID
+    assert set(states.values()) == {purchase_pb2.PURCHASE_STATE_FAILED}, "their time to be paid is over"
+    times = [it.create_time.ToMicroseconds() for it in found.purchases]
+    assert times == sorted(times, reverse=True)
+    listed = [it.purchase_id for it in found.purchases]
+    await assert_pages(world, "ListPurchases", request, listed)
+    by_id = purchase_pb2.ListPurchasesRequest(account_id=account.id)
+    await assert_pages(world, "ListPurchases", by_id, listed, account.customer.key)
+
+
+async def test_a_page_token_of_another_account_s_purchases_is_refused(world: World) -> None:
+    account, other = await world.new_account(), await world.new_account()
+    pack = await world.new_pack(account.service)
+    for _ in range(2):
+        await world.purchase(account, pack.pack_id)
+    request = purchase_pb2.ListPurchasesRequest(account_token=account.token, page_size=1)
+    request.page_token = (await call(world.stubs.purchases.ListPurchases, request)).next_page_token
+    request.account_token = other.token
+    assert (await refusal_of(call(world.stubs.purchases.ListPurchases, request))).fields == ["page_token"]

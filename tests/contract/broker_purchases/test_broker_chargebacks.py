@@ -18,7 +18,7 @@ from tests.contract.broker_purchases.till import (
     tell,
     told,
 )
-from tests.contract.broker_world.operations import charged, resume_account, suspend_account
+from tests.contract.broker_world.operations import charged, refund, resume_account, suspend_account
 from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.scripted_gateway import ScriptedGateway
@@ -74,11 +74,44 @@ async def test_what_is_reserved_or_used_is_reported(world: World) -> None:
     )
     # The money is gone all the same; the provider bears its part of what was used.
     assert money_accounts(world, purchase_id) == {}
-    await world.capture(reservation_id, 5)
-    assert await world.balance(account) == (15, 0, 15)
     assert (await refusal_of(world.reserve(account, 1))).reason == "ACCOUNT_SUSPENDED"
+    await world.capture(reservation_id, 5)
+    assert await world.balance(account) == (0, 0, 0), "what was not used is not spent any more"
+
+
+@pytest.mark.parametrize("way", ["release", "capture of a part", "expiry", "refund"])
+async def test_credits_that_come_back_after_a_chargeback_stay_off_the_account(world: World, way: str) -> None:
+    account, purchase_id = await bought(world)
+    own = await world.new_pack(account.service)
+    charge_id = await charged(world, account, 30)
+    reservation_id = await world.reserved(account, 20)
+    await world.buy(account, own.pack_id)
+    await tell(world, CHARGED_BACK, purchase_id)
     await resume_account(world, account)
-    await charged(world, account, 15)
+    assert await world.balance(account) == (120, 20, 100)
+    taken_back = -20
+    match way:
+        case "release":
+            await world.release(reservation_id)
+        case "capture of a part":
+            await world.capture(reservation_id, 5)
+            taken_back = -15
+        case "expiry":
+            world.clock.move(timedelta(days=1))
+            # What has expired is written down by whatever comes next.
+            await world.release(await world.reserved(account, 1))
+        case _:
+            for _ in range(2):
+                await refund(world, charge_id, 10)
+    reserved = 20 if way == "refund" else 0
+    assert await world.balance(account) == (100 + reserved, reserved, 100)
+    found = world.running.sql(
+        "SELECT CAST(sum(credits) AS BIGINT) FROM entries"
+        " WHERE purchase_id = ? AND counterpart = 'refunded_purchase' AND reservation_id IS NOT NULL",
+        purchase_id,
+    )
+    assert found == [(taken_back,)]
+    assert (await get_purchase(world, account, purchase_id)).refunded_credits == 50
 
 
 async def test_a_chargeback_counts_once(world: World) -> None:
@@ -89,12 +122,32 @@ async def test_a_chargeback_counts_once(world: World) -> None:
     assert (journal(world, purchase_id), await world.balance(account)) == (["CHARGEBACK", "SALE"], (0, 0, 0))
 
 
-async def test_a_purchase_that_was_never_paid_is_not_charged_back(world: World) -> None:
-    account = await world.new_account()
+@pytest.mark.parametrize("fails_first", [False, True])
+async def test_a_chargeback_told_before_its_payment_waits_for_it(world: World, fails_first: bool) -> None:
+    account = await world.new_account(trial_credits=0)
     pack = await world.new_pack(account.service)
     purchase_id = (await world.purchase(account, pack.pack_id)).purchase_id
+    assert await tell(world, CHARGED_BACK, purchase_id, amount_minor_units=1) is WRONG
+    for _ in range(2):
+        assert await tell(world, CHARGED_BACK, purchase_id, event_id=f"evt-c-{purchase_id}") is APPLIED
     assert await tell(world, CHARGED_BACK, purchase_id) is IGNORED
+    if fails_first:
+        await tell(world, PaymentNoticeKind.FAILED, purchase_id)
     assert await state_of(world, account) == account_pb2.ACCOUNT_STATE_ACTIVE
+    assert (money_accounts(world, purchase_id), journal(world, purchase_id)) == ({}, [])
+    for _ in range(2):
+        outcome = await tell(world, PaymentNoticeKind.SUCCEEDED, purchase_id, event_id=f"evt-p-{purchase_id}")
+        assert outcome is APPLIED
+    for kind in (PaymentNoticeKind.SUCCEEDED, CHARGED_BACK):
+        assert await tell(world, kind, purchase_id) is IGNORED
+    purchase = await get_purchase(world, account, purchase_id)
+    assert purchase.state == purchase_pb2.PURCHASE_STATE_CHARGED_BACK
+    assert (purchase.refunded, purchase.refunded_credits) == (euro(1_000), 100)
+    assert (await world.balance(account), money_accounts(world, purchase_id)) == ((0, 0, 0), {})
+    assert journal(world, purchase_id) == ["CHARGEBACK", "SALE"]
+    assert refund_rows(world, purchase_id) == [("CHARGEBACK", "PAID", 100, 1_000, 250)]
+    assert await state_of(world, account) == account_pb2.ACCOUNT_STATE_SUSPENDED
+    assert events(world, account) == ["account.suspended", "purchase.paid", "purchase.refunded"]
 
 
 @pytest.mark.parametrize("amount", [1, 999, 1_001, 2_000])

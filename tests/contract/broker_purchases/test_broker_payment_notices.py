@@ -206,7 +206,8 @@ async def test_a_payment_that_the_account_cannot_hold_is_left_for_the_gateway_to
     fill = (
         "UPDATE accounts SET ledger_credits = ? WHERE account_id = ?",
         "INSERT INTO grants (shard_id, account_id, grant_id, kind, priority, credits, remaining_credits,"
-        " reserved_credits, create_time, spent) VALUES (0, ?, 'grt_x', 'PROMOTIONAL', 1, ?, ?, 0, 0, false)",
+        " reserved_credits, create_time, spent, revoked)"
+        " VALUES (0, ?, 'grt_x', 'PROMOTIONAL', 1, ?, ?, 0, 0, false, false)",
     )
     world.running.sql(fill[0], MAX_BALANCE - 99, account.id)
     world.running.sql(fill[1], account.id, MAX_BALANCE - 99, MAX_BALANCE - 99)
@@ -219,20 +220,26 @@ async def test_a_payment_that_the_account_cannot_hold_is_left_for_the_gateway_to
 
 
 async def test_a_payment_method_is_kept_and_the_latest_stays(world: World) -> None:
-    account, first = await started(world)
+    account = await world.new_account(trial_credits=0)
     pack = await world.new_pack(account.service)
+    first, second, third, fourth = [
+        (await world.purchase(account, pack.pack_id, saves_method=saves)).purchase_id
+        for saves in (True, True, True, False)
+    ]
     await tell(world, SUCCEEDED, first, method=PaymentMethod("cus-1", "card-1"))
-    second = (await world.purchase(account, pack.pack_id)).purchase_id
     await tell(world, SUCCEEDED, second)
     statement = "SELECT gateway, customer_reference, method_reference FROM payment_methods WHERE account_id = ?"
     assert world.running.sql(statement, account.id) == [("sandbox", "cus-1", "card-1")]
-    third = (await world.purchase(account, pack.pack_id)).purchase_id
     await tell(world, SUCCEEDED, third, method=PaymentMethod("cus-1", "card-2"))
+    # Nobody has asked for this one to be kept.
+    await tell(world, SUCCEEDED, fourth, method=PaymentMethod("cus-2", "card-3"))
     assert world.running.sql(statement, account.id) == [("sandbox", "cus-1", "card-2")]
 
 
 async def test_a_sandbox_payment_is_a_notice_too(world: World) -> None:
-    account, purchase_id = await started(world)
+    account = await world.new_account(trial_credits=0)
+    pack = await world.new_pack(account.service)
+    purchase_id = (await world.purchase(account, pack.pack_id, saves_method=True)).purchase_id
     await world.pay(purchase_id)
     assert await told(world, purchase_id) == [("SUCCEEDED", "APPLIED", "the purchase is paid", 1)]
     kept = world.running.sql("SELECT gateway FROM payment_methods WHERE account_id = ?", account.id)

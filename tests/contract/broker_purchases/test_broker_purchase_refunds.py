@@ -211,8 +211,8 @@ async def test_a_refund_takes_back_from_broker_and_provider_what_each_got(world:
     commission = (100 * rate + 5_000) // 10_000
     expected = {
         "gateway_clearing": 34,
-        "commission": -(commission - commission * 2 // 3),
-        "provider_payable": -(34 - (commission - commission * 2 // 3)),
+        "commission": -(commission - commission * 66 // 100),
+        "provider_payable": -(34 - (commission - commission * 66 // 100)),
     }
     assert left == {name: amount for name, amount in expected.items() if amount}
 

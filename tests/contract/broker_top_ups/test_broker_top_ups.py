@@ -11,7 +11,8 @@ import pytest
 from google.type.money_pb2 import Money
 from iap.broker.v1 import account_pb2, purchase_pb2
 
-from broker_service.domain.auto_top_ups import WAITS_AFTER_FAILURE
+from broker_service.domain.auto_top_ups import CLAIM, WAITS_AFTER_FAILURE, AutoTopUp
+from broker_service.domain.records import Purchase
 from broker_service.engine.auto_top_ups import AutoTopUps
 from broker_service.payments.gateway import PaymentMethod
 from broker_service.payments.gateways import Gateways
@@ -19,7 +20,7 @@ from broker_service.storage.audit import audit
 from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.running_broker import MovableClock, running_broker
 from tests.contract.broker_world.scripted_gateway import ScriptedGateway
-from tests.contract.broker_world.world import Account, World, new_world
+from tests.contract.broker_world.world import Account, World, new_id, new_world
 
 METHOD = PaymentMethod("customer", "card")
 PACK_CREDITS, PRICE = 100, 1_000
@@ -69,6 +70,18 @@ class Shop:
     async def available(self) -> int:
         return (await self.world.balance(self.account))[2]
 
+    async def buy_as_customer(self, *, saves_method: bool = True) -> str:
+        request = purchase_pb2.CreatePurchaseRequest(
+            request_id=new_id(),
+            pack_id=self.pack_id,
+            account_id=self.account.id,
+            save_payment_method=saves_method,
+        )
+        key = self.account.customer.key
+        return str(
+            (await self.world.call(self.world.stubs.purchases.CreatePurchase, request, key)).purchase.purchase_id
+        )
+
     async def pay(self, purchase_id: str) -> None:
         desk = self.world.running.broker.desk
         await desk.take_notice("scripted", self.gateway.payment_of(await desk.purchase(purchase_id), METHOD))
@@ -78,7 +91,7 @@ async def open_shop(world: World, gateway: ScriptedGateway) -> Shop:
     account = await world.new_account(trial_credits=0)
     pack = await world.new_pack(account.service, pack_credits=PACK_CREDITS, price=Money(currency_code="EUR", units=10))
     shop = Shop(world, gateway, account, pack.pack_id)
-    await shop.pay((await world.purchase(account, pack.pack_id)).purchase_id)
+    await shop.pay(await shop.buy_as_customer())
     await shop.spend(95)
     return shop
 
@@ -154,20 +167,30 @@ async def test_a_gateway_that_is_down_is_asked_again_for_the_same_payment(shop: 
     await shop.set_up()
     shop.gateway.down = True
     assert await shop.top_ups.buy_due() == 0
+    shop.world.clock.move(CLAIM)
+    assert await shop.top_ups.buy_due() == 0
+    # Not before a while has passed.
     assert await shop.top_ups.buy_due() == 0
     shop.gateway.down = False
+    shop.world.clock.move(CLAIM)
     assert await shop.top_ups.buy_due() == 1
     assert (len(shop.gateway.charged), len(set(shop.gateway.charged))) == (3, 1)
     assert await shop.available() == 5 + PACK_CREDITS
 
 
 async def test_a_payment_that_is_told_of_later_counts_against_the_cap_meanwhile(shop: Shop) -> None:
+    shop.world.clock.move(timedelta(days=3))
     await shop.set_up(monthly_cap=Money(currency_code="EUR", units=10))
     shop.gateway.silent = True
     await shop.top_ups.buy_due()
     assert await shop.available() == 5
     assert (await shop.shown()).spent_this_month.units == 10
+    # Long after a checkout would have expired it is still under way.
+    shop.world.clock.move(timedelta(hours=30))
+    await shop.top_ups.buy_due()
+    assert (await shop.shown()).spent_this_month.units == 10
     await shop.pay(shop.gateway.charged[0])
+    shop.world.clock.move(CLAIM)
     await shop.top_ups.buy_due()
     assert len(set(shop.gateway.charged)) == 1
     assert await shop.available() == 5 + PACK_CREDITS
@@ -180,11 +203,11 @@ async def test_what_a_crash_has_left_half_done_is_gone_on_with(shop: Shop, monke
         raise RuntimeError("killed")
 
     # Before the purchase, before the payment, and before its end is written down.
-    for step in ("_pay", "_charge", "_end"):
+    for step in ("_purchase_of", "_pay", "_end"):
         with monkeypatch.context() as patch:
             patch.setattr(shop.top_ups, step, crash)
-            with pytest.raises(RuntimeError):
-                await shop.top_ups.buy_due()
+            assert await shop.top_ups.buy_due() == 0
+        shop.world.clock.move(CLAIM)
     assert await shop.top_ups.buy_due() == 1
     assert (len(set(shop.gateway.charged)), await shop.available()) == (1, 5 + PACK_CREDITS)
     assert (await shop.shown()).spent_this_month.units == 10
@@ -276,3 +299,79 @@ async def test_what_does_not_fit_is_refused(shop: Shop) -> None:
     never_paid = Shop(world, shop.gateway, other, shop.pack_id)
     assert (await refusal_of(never_paid.set_up())).reason == "PAYMENT_METHOD_MISSING"
     assert (await shop.shown()).state == OFF
+
+
+async def test_a_stranger_who_buys_for_the_account_lends_it_no_card(shop: Shop) -> None:
+    world = shop.world
+    by_token = await world.purchase(shop.account, shop.pack_id)
+    desk = world.running.broker.desk
+    other = PaymentMethod("stranger", "stranger's card")
+    await desk.take_notice("scripted", shop.gateway.payment_of(await desk.purchase(by_token.purchase_id), other))
+    found = world.running.sql("SELECT method_reference FROM payment_methods")
+    assert found == [("card",)]
+    request = purchase_pb2.CreatePurchaseRequest(
+        request_id=new_id(), pack_id=shop.pack_id, account_token=shop.account.token, save_payment_method=True
+    )
+    refusal = await refusal_of(world.call(world.stubs.purchases.CreatePurchase, request))
+    assert (refusal.reason, refusal.fields) == ("INVALID_ARGUMENT", ["save_payment_method"])
+
+
+async def test_a_method_that_is_not_to_be_kept_is_not(shop: Shop) -> None:
+    shop.world.running.sql("DELETE FROM payment_methods")
+    await shop.pay(await shop.buy_as_customer(saves_method=False))
+    assert (await refusal_of(shop.set_up())).reason == "PAYMENT_METHOD_MISSING"
+
+
+@pytest.mark.parametrize("change", ["turned off", "suspended", "another pack"])
+@pytest.mark.parametrize("reached", [False, True])
+async def test_what_is_no_longer_wanted_is_not_charged(shop: Shop, change: str, reached: bool) -> None:
+    world = shop.world
+    await shop.set_up()
+    # The gateway is asked, and nobody hears whether it has heard.
+    shop.gateway.down = True
+    await shop.top_ups.buy_due()
+    shop.gateway.down = False
+    (purchase_id,) = shop.gateway.charged
+    if reached:
+        shop.gateway.received.add(purchase_id)
+    if change == "turned off":
+        await shop.set_up(pack_id="")
+    elif change == "suspended":
+        world.suspend_account(shop.account)
+    else:
+        pack = await world.new_pack(shop.account.service, pack_credits=1, price=Money(currency_code="EUR", units=30))
+        await shop.set_up(pack_id=pack.pack_id, threshold_credits=1)
+    world.clock.move(CLAIM)
+    await shop.top_ups.buy_due()
+    assert len(shop.gateway.charged) == (2 if reached else 1)
+    assert await shop.available() == (5 + PACK_CREDITS if reached else 5)
+    purchase = await world.running.broker.desk.purchase(purchase_id)
+    assert purchase.state == ("PAID" if reached else "FAILED")
+    assert (await shop.shown()).failed_payments == 0
+
+
+async def test_one_account_s_trouble_is_no_other_s(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = await open_shop(shop.world, shop.gateway)
+    await shop.set_up()
+    await other.set_up()
+    first = min(shop.account.id, other.account.id)
+    purchase_of = shop.top_ups._purchase_of
+
+    async def fails_for_the_first(attempt: AutoTopUp) -> Purchase:
+        if attempt.account_id == first:
+            raise RuntimeError("a bug")
+        return await purchase_of(attempt)
+
+    monkeypatch.setattr(shop.top_ups, "_purchase_of", fails_for_the_first)
+    assert await shop.top_ups.buy_due() == 1
+
+
+async def test_everything_agreed_to_stays_on_record(shop: Shop) -> None:
+    await shop.set_up()
+    await shop.set_up(threshold_credits=20, consent="up to 30 EUR a month, below 20")
+    await shop.set_up(pack_id="")
+    agreements = "SELECT number, threshold_credits, consent FROM auto_top_up_agreements ORDER BY number"
+    assert shop.world.running.sql(agreements) == [
+        (1, 10, "up to 30 EUR a month"),
+        (2, 20, "up to 30 EUR a month, below 20"),
+    ]

@@ -29,7 +29,7 @@ PROVIDER_RPCS = (
 )
 # A provider's, a customer's or an operator's.
 ANY_KEY_RPCS = ("ListEvents", "WatchEvents", "CreateWebhook", "ListWebhooks", "DeleteWebhook")
-CUSTOMER_RPCS = ("OpenAccount", "RotateAccountToken", "SetLowBalanceAlert")
+CUSTOMER_RPCS = ("OpenAccount", "RotateAccountToken", "SetLowBalanceAlert", "SetAutoTopUp", "GetAutoTopUp")
 OPERATOR_RPCS = (
     "RegisterProvider",
     "RegisterCustomer",
@@ -140,6 +140,8 @@ _REQUESTS: dict[str, Any] = {
         request_id=new_id(), account_id=it.account.id
     ),
     "SetLowBalanceAlert": lambda it: account_pb2.SetLowBalanceAlertRequest(account_id=it.account.id),
+    "SetAutoTopUp": lambda it: account_pb2.SetAutoTopUpRequest(account_id=it.account.id),
+    "GetAutoTopUp": lambda it: account_pb2.GetAutoTopUpRequest(account_id=it.account.id),
     "ListEvents": lambda _: event_pb2.ListEventsRequest(),
     "WatchEvents": lambda _: event_pb2.WatchEventsRequest(),
     "CreateWebhook": lambda _: event_pb2.CreateWebhookRequest(request_id=new_id(), url="http://127.0.0.1:9/hook"),

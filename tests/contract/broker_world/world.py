@@ -212,15 +212,17 @@ class World:
         request = broker_pb2.GetReservationRequest(reservation_id=reservation_id)
         return (await self.call(self.stubs.broker.GetReservation, request, self.provider.key)).reservation
 
-    async def purchase(self, account: Account, pack_id: str, *, request_id: str | None = None) -> purchase_pb2.Purchase:
-        """Starts a purchase."""
-        started = await self.call(
-            self.stubs.purchases.CreatePurchase,
-            purchase_pb2.CreatePurchaseRequest(
-                request_id=request_id or new_id(), pack_id=pack_id, account_token=account.token
-            ),
-        )
-        return started.purchase
+    async def purchase(
+        self, account: Account, pack_id: str, *, request_id: str | None = None, saves_method: bool = False
+    ) -> purchase_pb2.Purchase:
+        """Starts a purchase: by the account's token, or with the customer's key if its payment method is kept."""
+        request = purchase_pb2.CreatePurchaseRequest(request_id=request_id or new_id(), pack_id=pack_id)
+        if saves_method:
+            request.account_id, request.save_payment_method = account.id, True
+        else:
+            request.account_token = account.token
+        key = account.customer.key if saves_method else ""
+        return (await self.call(self.stubs.purchases.CreatePurchase, request, key)).purchase
 
     async def pay(
         self, purchase_id: str, *, succeeds: bool = True, request_id: str | None = None

@@ -29,15 +29,21 @@ def packs(request: catalog_pb2.ListPacksRequest) -> catalog_pb2.ListPacksRespons
     return catalog_pb2.ListPacksResponse(packs=[SMALL, LARGE] if request.service == "sms" else [])
 
 
-def purchase(state: PurchaseState) -> purchase_pb2.Purchase:
+def purchase(state: PurchaseState, gateway: str = "sandbox") -> purchase_pb2.Purchase:
     return purchase_pb2.Purchase(
-        purchase_id="pur_1", account_id="acc_1", pack=SMALL, credits=100, price=SMALL.price, state=state
+        purchase_id="pur_1",
+        account_id="acc_1",
+        pack=SMALL,
+        credits=100,
+        price=SMALL.price,
+        state=state,
+        gateway=gateway,
     )
 
 
-def created(checkout_url: str = "sandbox:pur_1") -> purchase_pb2.CreatePurchaseResponse:
+def created(checkout_url: str, gateway: str) -> purchase_pb2.CreatePurchaseResponse:
     return purchase_pb2.CreatePurchaseResponse(
-        purchase=purchase(PurchaseState.PURCHASE_STATE_PENDING), checkout_url=checkout_url
+        purchase=purchase(PurchaseState.PURCHASE_STATE_PENDING, gateway), checkout_url=checkout_url
     )
 
 
@@ -47,8 +53,8 @@ def completed(request: purchase_pb2.CompleteSandboxPaymentRequest) -> purchase_p
     return purchase_pb2.CompleteSandboxPaymentResponse(purchase=purchase(state))
 
 
-def a_shop(checkout_url: str = "sandbox:pur_1") -> ScriptedServer:
-    return ScriptedServer({CREATE: created(checkout_url), COMPLETE: completed})
+def a_shop(checkout_url: str = "sandbox:pur_1", gateway: str = "sandbox") -> ScriptedServer:
+    return ScriptedServer({CREATE: created(checkout_url, gateway), COMPLETE: completed})
 
 
 async def buy(shop: ScriptedServer, *arguments: str, standard_input: str = "") -> Outcome:
@@ -152,8 +158,8 @@ async def test_a_purchase_can_be_left_unpaid_and_says_how_to_pay_it_later() -> N
     assert shop.requests(COMPLETE) == []
 
 
-async def test_a_checkout_page_is_where_to_pay_and_nothing_is_asked() -> None:
-    async with serving(a_shop("https://pay.example/1")) as shop:
+async def test_a_checkout_page_of_a_gateway_is_where_to_pay_and_nothing_is_asked() -> None:
+    async with serving(a_shop("https://pay.example/1", "stripe")) as shop:
         outcome = await buy(shop, "--pay")
     assert outcome.exit_code == 0
     assert outcome.output.endswith("\n\nPay at https://pay.example/1\n")

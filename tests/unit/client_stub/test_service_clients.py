@@ -253,6 +253,22 @@ async def test_the_catalogue_is_written() -> None:
     ]
 
 
+async def test_list_purchases_page_by_page() -> None:
+    def page(request: purchase_pb2.ListPurchasesRequest) -> purchase_pb2.ListPurchasesResponse:
+        purchase = purchase_pb2.Purchase(purchase_id=f"pur_{len(request.page_token)}")
+        return purchase_pb2.ListPurchasesResponse(
+            purchases=[purchase], next_page_token="" if request.page_token else "x"
+        )
+
+    async with connected(PurchaseClient, ListPurchases=page) as (purchases, server):
+        listed = [it.purchase_id async for it in purchases.list_purchases(account_token="token", page_size=1)]
+    assert listed == ["pur_0", "pur_1"]
+    assert (
+        without_tokens(call.request for call in server.calls)
+        == [purchase_pb2.ListPurchasesRequest(account_token="token", page_size=1)] * 2
+    )
+
+
 async def test_a_purchase_from_start_to_payment() -> None:
     failed = purchase_pb2.SandboxOutcome.SANDBOX_OUTCOME_FAILED
     succeeded = purchase_pb2.SandboxOutcome.SANDBOX_OUTCOME_SUCCEEDED

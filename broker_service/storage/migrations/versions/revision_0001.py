@@ -24,6 +24,7 @@ def upgrade() -> None:
     _make_payment_notices()
     _make_payment_methods()
     _make_auto_top_ups()
+    _make_auto_top_up_agreements()
     _make_journal_entries()
     _make_journal_postings()
     _make_payouts()
@@ -79,6 +80,7 @@ def _make_grants() -> None:
         sa.Column("purchase_id", _TEXT, nullable=True),
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("spent", sa.Boolean(), nullable=False),
+        sa.Column("revoked", sa.Boolean(), nullable=False),
         sa.CheckConstraint("reserved_credits >= 0", name="grants_reserved_credits_not_negative"),
         sa.CheckConstraint("remaining_credits >= reserved_credits", name="grants_remaining_credits_cover_reserved"),
         sa.CheckConstraint("credits >= remaining_credits", name="grants_credits_cover_remaining"),
@@ -205,6 +207,8 @@ def _make_purchases() -> None:
         sa.Column("refunded_credits", sa.BigInteger(), nullable=False),
         sa.Column("refunded_minor_units", sa.BigInteger(), nullable=False),
         sa.Column("refunded_commission_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("saves_method", sa.Boolean(), nullable=False),
+        sa.Column("chargeback_told", sa.Boolean(), nullable=False),
         sa.CheckConstraint(
             "commission_minor_units >= 0 AND commission_minor_units <= price_minor_units",
             name="purchases_commission_within_price",
@@ -245,6 +249,7 @@ def _make_purchase_refunds() -> None:
         sa.Column("gateway_reference", _TEXT, nullable=False),
         sa.Column("create_time", _INSTANT, nullable=False),
         sa.Column("resolve_time", _INSTANT, nullable=True),
+        sa.Column("times_returned", sa.Integer(), nullable=False),
     )
     op.create_index("purchase_refunds_by_purchase", "purchase_refunds", ["purchase_id"])
     op.create_index(
@@ -298,9 +303,28 @@ def _make_auto_top_ups() -> None:
         sa.Column("consent", _TEXT, nullable=False),
         sa.Column("consent_time", _INSTANT, nullable=False),
         sa.Column("failed_payments", sa.Integer(), nullable=False),
+        sa.Column("gateway", _TEXT, nullable=False),
+        sa.Column("customer_reference", _TEXT, nullable=False),
+        sa.Column("method_reference", _TEXT, nullable=False),
         sa.Column("next_attempt_time", _INSTANT, nullable=True),
         sa.Column("pending_purchase_id", _TEXT, nullable=True),
+        sa.Column("asked", sa.Boolean(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("agreements", sa.Integer(), nullable=False),
+    )
+
+
+def _make_auto_top_up_agreements() -> None:
+    op.create_table(
+        "auto_top_up_agreements",
+        sa.Column("account_id", _TEXT, primary_key=True),
+        sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("pack_id", _TEXT, nullable=False),
+        sa.Column("threshold_credits", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.String(3), nullable=False),
+        sa.Column("monthly_cap_minor_units", sa.BigInteger(), nullable=False),
+        sa.Column("consent", _TEXT, nullable=False),
+        sa.Column("consent_time", _INSTANT, nullable=False),
     )
 
 

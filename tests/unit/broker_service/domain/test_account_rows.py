@@ -262,7 +262,7 @@ TERMS = PackTerms(
 def started() -> tuple[World, StartPurchase, Purchase]:
     """An account for which a purchase was started at START."""
     it = world()
-    command = StartPurchase(new_id(), ACCOUNT, TERMS, "https://example.com")
+    command = StartPurchase(new_id(), ACCOUNT, TERMS, "https://example.com", saves_method=True)
     result = it.result(command)
     assert isinstance(result, PurchaseResult)
     return it, command, result.purchase
@@ -311,6 +311,7 @@ class TestPurchases:
             checkout_url="",
             return_url="https://example.com",
             checkout_expire_time=START + timedelta(hours=24),
+            saves_method=True,
         )
         assert it.written == [Changes(account=it.account, purchases=(purchase,))]
         assert it.account.update_time == START

@@ -6,15 +6,19 @@ import pytest
 from msgspec.structs import replace
 
 from broker_service.domain.auto_top_ups import (
+    CLAIM,
     WAITS_AFTER_FAILURE,
     AutoTopUp,
     AutoTopUpState,
     agreed,
     begun,
+    claimed,
     failed,
+    is_due,
     may_buy,
     month_of,
     paid,
+    paused,
     turned_off,
 )
 from tests.unit.broker_service.domain.ledger_world import ACCOUNT, START
@@ -22,7 +26,7 @@ from tests.unit.broker_service.domain.ledger_world import ACCOUNT, START
 TICK = timedelta(microseconds=1)
 
 
-def top_up(before: AutoTopUp | None = None) -> AutoTopUp:
+def top_up(before: AutoTopUp | None = None, method: str = "card") -> AutoTopUp:
     return agreed(
         before,
         account_id=ACCOUNT,
@@ -31,6 +35,9 @@ def top_up(before: AutoTopUp | None = None) -> AutoTopUp:
         currency="EUR",
         monthly_cap_minor_units=1_000,
         consent="up to 10 EUR a month",
+        gateway="sandbox",
+        customer_reference="customer",
+        method_reference=method,
         now=START,
     )
 
@@ -78,7 +85,7 @@ def test_turned_off_it_buys_no_more_and_a_failure_does_not_turn_it_on() -> None:
     it = turned_off(begun(top_up()))
     assert it.pending_purchase_id is not None
     after = failed(it, START)
-    assert (after.state, after.pending_purchase_id, after.next_attempt_time) == (AutoTopUpState.OFF, None, None)
+    assert (after.state, after.pending_purchase_id) == (AutoTopUpState.OFF, None)
     assert not buys(after)
     assert it.consent == "up to 10 EUR a month"
 
@@ -87,7 +94,23 @@ def test_set_again_it_starts_afresh_but_goes_on_with_a_payment_under_way() -> No
     it = replace(begun(failed(begun(top_up()), START)), state=AutoTopUpState.PAUSED)
     again = top_up(it)
     assert (again.state, again.failed_payments, again.next_attempt_time) == (AutoTopUpState.ACTIVE, 0, None)
-    assert (again.pending_purchase_id, again.attempts) == (it.pending_purchase_id, 2)
+    assert (again.pending_purchase_id, again.attempts, again.agreements) == (it.pending_purchase_id, 2, 2)
+
+
+def test_a_payment_that_was_asked_for_keeps_its_method() -> None:
+    assert top_up(begun(top_up()), method="other card").method_reference == "other card"
+    assert top_up(replace(begun(top_up()), asked=True), method="other card").method_reference == "card"
+
+
+def test_who_has_claimed_it_has_it_for_a_while() -> None:
+    it = claimed(begun(top_up()), START)
+    assert not is_due(it, START + CLAIM - TICK)
+    assert is_due(it, START + CLAIM)
+
+
+def test_off_is_never_turned_into_paused() -> None:
+    assert paused(turned_off(top_up())).state is AutoTopUpState.OFF
+    assert paused(top_up()).state is AutoTopUpState.PAUSED
 
 
 @pytest.mark.parametrize(

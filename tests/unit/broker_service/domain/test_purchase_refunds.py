@@ -77,10 +77,12 @@ class TestMoney:
         basis_points=st.integers(0, 10_000),
         parts=st.lists(st.integers(1, 50) | st.integers(1, MAX_CREDITS // 20), min_size=1, max_size=20),
         unused=st.integers(0, 50),
+        step=st.sampled_from([1, 10, 100]),
     )
-    def test_parts_are_exact_whatever_the_rate_and_the_price(
-        self, price: int, basis_points: int, parts: list[int], unused: int
+    def test_parts_are_exact_whatever_the_rate_the_price_and_the_step(
+        self, price: int, basis_points: int, parts: list[int], unused: int, step: int
     ) -> None:
+        price *= step
         commission = commission_minor_units(price, basis_points)
         _, purchase = bought()
         purchase = replace(
@@ -90,13 +92,15 @@ class TestMoney:
             commission_minor_units=commission,
         )
         for part in parts:
-            money = money_for(purchase, part)
+            money = money_for(purchase, part, step_minor_units=step)
             share = money.amount_minor_units - money.commission_minor_units
             assert money.amount_minor_units >= 0
             assert money.commission_minor_units >= 0
-            assert share >= -1, "a minor unit at most is put right by the next one"
+            assert share >= 0
+            assert money.amount_minor_units % step == 0
             purchase = after(purchase, part, money.amount_minor_units, money.commission_minor_units)
-            assert purchase.refunded_minor_units == price * purchase.refunded_credits // purchase.credits
+            exact = price * purchase.refunded_credits // purchase.credits
+            assert purchase.refunded_minor_units == exact - exact % step
             share_back = purchase.refunded_minor_units - purchase.refunded_commission_minor_units
             assert 0 <= share_back <= price - commission, "nobody gives back more than they got"
             assert 0 <= purchase.refunded_commission_minor_units <= commission
@@ -108,10 +112,11 @@ class TestMoney:
         price=st.integers(1, 10**9),
         basis_points=st.integers(0, 10_000),
         pack_credits=st.integers(1, 10**6),
+        step=st.sampled_from([1, 10, 100]),
         data=st.data(),
     )
     def test_the_way_to_the_same_credits_makes_no_difference(
-        self, price: int, basis_points: int, pack_credits: int, data: st.DataObject
+        self, price: int, basis_points: int, pack_credits: int, step: int, data: st.DataObject
     ) -> None:
         _, purchase = bought()
         purchase = replace(
@@ -122,27 +127,34 @@ class TestMoney:
         )
         total = data.draw(st.integers(1, pack_credits))
         first = data.draw(st.integers(0, total))
-        at_once = money_for(purchase, total)
-        one = money_for(purchase, first)
-        two = money_for(after(purchase, first, one.amount_minor_units, one.commission_minor_units), total - first)
+        at_once = money_for(purchase, total, step_minor_units=step)
+        one = money_for(purchase, first, step_minor_units=step)
+        rest = after(purchase, first, one.amount_minor_units, one.commission_minor_units)
+        two = money_for(rest, total - first, step_minor_units=step)
         assert one.amount_minor_units + two.amount_minor_units == at_once.amount_minor_units
         assert one.commission_minor_units + two.commission_minor_units == at_once.commission_minor_units
 
     @pytest.mark.parametrize(
-        ("price", "basis_points", "refunded_credits", "amount", "commission"),
+        ("price", "basis_points", "refunded_credits", "step", "amount", "commission"),
         [
-            (1, 0, 99, 0, 0),
-            (1, 10_000, 100, 1, 1),
-            (1, 2_500, 100, 1, 0),
-            (3, 5_000, 50, 1, 1),
-            (1_001, 2_500, 1, 10, 2),
+            (1, 0, 99, 1, 0, 0),
+            (1, 10_000, 100, 1, 1, 1),
+            (1, 2_500, 100, 1, 1, 0),
+            (3, 5_000, 50, 1, 1, 0),
+            (1_001, 2_500, 1, 1, 10, 2),
+            (5_120, 2_500, 67, 10, 3_430, 857),
+            (5_120, 2_500, 67, 100, 3_400, 850),
+            (5_120, 2_500, 100, 10, 5_120, 1_280),
+            # Sold where there was no such step: all credits still make all of the price.
+            (5_124, 10_000, 100, 10, 5_124, 5_124),
+            (5_120, 10_000, 1, 100, 0, 0),
         ],
     )
     def test_a_part_is_rounded_down(
-        self, price: int, basis_points: int, refunded_credits: int, amount: int, commission: int
+        self, price: int, basis_points: int, refunded_credits: int, step: int, amount: int, commission: int
     ) -> None:
         _, purchase = bought(price_minor_units=price, commission_basis_points=basis_points)
-        money = money_for(purchase, refunded_credits)
+        money = money_for(purchase, refunded_credits, step_minor_units=step)
         assert (money.amount_minor_units, money.commission_minor_units) == (amount, commission)
 
 

@@ -8,9 +8,15 @@ from msgspec.structs import replace
 
 from broker_service.domain.commands import Capture, Charge, Extend, GrantCredits, Refund, Release, Reserve, RotateToken
 from broker_service.domain.fingerprints import Parameter, fingerprint
-from broker_service.domain.identities import account_id_for, grant_id_for
-from broker_service.domain.purchase_commands import CompleteSandboxPayment, PackTerms, StartPurchase
-from broker_service.domain.records import GrantKind
+from broker_service.domain.identities import account_id_for, event_id_for, grant_id_for, purchase_refund_id_for
+from broker_service.domain.purchase_commands import (
+    CompleteSandboxPayment,
+    PackTerms,
+    RefundPurchase,
+    StartPurchase,
+    TakePaymentNotice,
+)
+from broker_service.domain.records import GrantKind, PaymentNoticeKind
 
 REQUEST = "0b6f5b1e-7d5c-4d3e-9f1a-3c2b1a000000"
 ACCOUNT = "acc_0607bf97cb0eeadcd18283c5"
@@ -28,6 +34,8 @@ GIFT = GrantCredits(REQUEST, ACCOUNT, 5, GrantKind.TRIAL, 7, datetime(2026, 2, 1
 ROTATION = RotateToken(REQUEST, ACCOUNT, "cus_c", MINUTE, "hash")
 PURCHASE = StartPurchase(REQUEST, ACCOUNT, TERMS, "https://example.com")
 PAYMENT = CompleteSandboxPayment(REQUEST, ACCOUNT, "pur_x", True)
+PURCHASE_REFUND = RefundPurchase(REQUEST, ACCOUNT, "pur_x", "a reason")
+NOTICE = TakePaymentNotice(ACCOUNT, "stripe", "evt_1", PaymentNoticeKind.REFUND_FAILED, "pur_x", "rfd_x")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +52,10 @@ PAYMENT = CompleteSandboxPayment(REQUEST, ACCOUNT, "pur_x", True)
         (GIFT, "operation_id", "ope_0607bf97cb0eeadcd18283c5_7e143d653e3dfb622d16358c"),
         (ROTATION, "operation_id", "ope_0607bf97cb0eeadcd18283c5_62a69df3567b090747d87d5a"),
         (PAYMENT, "operation_id", "ope_0607bf97cb0eeadcd18283c5_9a2cf8618ea783792582c974"),
+        (PURCHASE_REFUND, "refund_id", "rfd_0607bf97cb0eeadcd18283c5_12974fccc2484faf506bb48e"),
+        (PURCHASE_REFUND, "grant_id", "grt_4294b8b637f57594fea2fd55"),
+        (NOTICE, "notice_id", "ntc_294f9cb36c8bb26905081236"),
+        (NOTICE, "grant_id", "grt_4294b8b637f57594fea2fd55"),
     ],
 )
 def test_the_rows_of_a_request_are_called_what_they_were_always_called(
@@ -55,6 +67,14 @@ def test_the_rows_of_a_request_are_called_what_they_were_always_called(
 def test_accounts_and_bought_grants_are_called_what_they_were_always_called() -> None:
     assert account_id_for("cus_c", REQUEST) == ACCOUNT
     assert grant_id_for("pur_x") == "grt_4294b8b637f57594fea2fd55"
+
+
+def test_chargebacks_and_events_are_called_what_they_were_always_called() -> None:
+    assert (
+        purchase_refund_id_for(ACCOUNT, "Chargeback", "pur_x")
+        == "rfd_0607bf97cb0eeadcd18283c5_960249ab9557f1f0d356a8e1"
+    )
+    assert event_id_for("purchase.paid", "pur_x") == "evt_2778eebc103648bca0fc351e"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +93,7 @@ def test_accounts_and_bought_grants_are_called_what_they_were_always_called() ->
         (ROTATION, (60_000_000,)),
         (PURCHASE, ("pck_1", "https://example.com")),
         (PAYMENT, ("pur_x", True)),
+        (PURCHASE_REFUND, ("pur_x", "a reason")),
     ],
 )
 def test_a_replay_is_told_by_the_parameters_it_was_always_told_by(

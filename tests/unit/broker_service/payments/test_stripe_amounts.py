@@ -3,7 +3,13 @@
 import pytest
 from iso4217 import Currency
 
-from broker_service.payments.stripe_amounts import AmountNotPayableError, from_stripe, is_taken, to_stripe
+from broker_service.payments.stripe_amounts import (
+    AmountNotPayableError,
+    from_stripe,
+    is_taken,
+    step_minor_units,
+    to_stripe,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,19 @@ def test_a_currency_that_stripe_does_not_take_is_refused(currency: str) -> None:
     assert not is_taken(currency)
     with pytest.raises(AmountNotPayableError):
         to_stripe(currency, 100)
+
+
+@pytest.mark.parametrize(
+    ("currency", "step"), [("EUR", 1), ("JPY", 1), ("ISK", 1), ("UGX", 1), ("KWD", 10), ("TND", 10), ("MGA", 100)]
+)
+def test_what_stripe_takes_are_multiples_of_a_step(currency: str, step: int) -> None:
+    assert step_minor_units(currency) == step
+    for minor_units in range(1, 250):
+        if minor_units % step:
+            with pytest.raises(AmountNotPayableError):
+                to_stripe(currency, minor_units)
+        else:
+            assert from_stripe(currency, to_stripe(currency, minor_units)) == minor_units
 
 
 def test_an_unknown_currency_of_a_notice_is_told_as_it_is() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker_service.transport.http.origins import web_url
+from broker_service.transport.http.origins import host_of, web_url
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,20 @@ def test_a_web_address_is_kept_as_it_is(url: str) -> None:
 )
 def test_anything_else_is_nothing(url: str) -> None:
     assert web_url(url) == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://shop.example/back", "shop.example"),
+        ("https://Shop.Example:8443/", "shop.example"),
+        ("https://bank.example@evil.example/", "evil.example"),
+        ("https://b\u00fccher.example/", "xn--bcher-kva.example"),
+        ("https://a..example/", "a..example"),
+        ("http://[::1]:8080/", "::1"),
+        ("javascript:alert(1)", ""),
+        ("", ""),
+    ],
+)
+def test_the_host_that_a_person_reads_is_the_one_that_is_asked(url: str, host: str) -> None:
+    assert host_of(url) == host

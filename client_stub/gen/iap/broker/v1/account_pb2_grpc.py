@@ -135,8 +135,9 @@ class AccountServiceServicer(object):
 
     def SetAutoTopUp(self, request, context):
         """Lets the broker buy a pack whenever the account runs low, up to a cap each month, until it is turned off. The
-        request records the customer's consent to that. Credential: a customer key. Setting it again changes it and
-        consents anew; what the month has cost so far stays counted.
+        request records the customer's consent to that. Credential: a customer key. It pays as the customer last paid with
+        save_payment_method before. Setting it again changes it and consents anew; every consent stays on record, and what
+        the month has cost so far stays counted.
         Errors: ACCOUNT_NOT_FOUND, PERMISSION_DENIED, PACK_NOT_FOUND, PACK_ARCHIVED, PACK_OF_OTHER_SERVICE,
         CURRENCY_NOT_SUPPORTED, PAYMENT_METHOD_MISSING.
         """

@@ -28,7 +28,7 @@ from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from iap.broker.v1 import catalog_pb2 as iap_dot_broker_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ciap/broker/v1/purchase.proto\x12\riap.broker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1biap/broker/v1/catalog.proto\"\xa4\x04\n\x08Purchase\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12!\n\x04pack\x18\x03 \x01(\x0b\x32\x13.iap.broker.v1.Pack\x12\x0f\n\x07\x63redits\x18\x04 \x01(\x03\x12!\n\x05price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12&\n\ncommission\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12*\n\x0eprovider_share\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x05state\x18\x08 \x01(\x0e\x32\x1c.iap.broker.v1.PurchaseState\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08pay_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x63heckout_expire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10refunded_credits\x18\x0c \x01(\x03\x12$\n\x08refunded\x18\r \x01(\x0b\x32\x12.google.type.Money\x12-\n\x06origin\x18\x0e \x01(\x0e\x32\x1d.iap.broker.v1.PurchaseOrigin\x12\x0f\n\x07gateway\x18\x0f \x01(\t\"\xf2\x01\n\x15\x43reatePurchaseRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x07pack_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12$\n\naccount_id\x18\x03 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\'\n\raccount_token\x18\x04 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\x39\n\nreturn_url\x18\x05 \x01(\tB%\xbaH\"r\x1d\x18\xd0\x0f\x32\x18^https?://[^\\x00-\\x20]+$\xd8\x01\x01\x42\x10\n\x07\x61\x63\x63ount\x12\x05\xbaH\x02\x08\x01\"k\n\x16\x43reatePurchaseResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\x12\x14\n\x0c\x63heckout_url\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"^\n\x12GetPurchaseRequest\x12#\n\x0bpurchase_id\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12#\n\raccount_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xc8\x01\xba\x01\x01\x00\"@\n\x13GetPurchaseResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\"\xb5\x01\n\x14ListPurchasesRequest\x12$\n\naccount_id\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\'\n\raccount_token\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xba\x01\x01\x00\x42\x10\n\x07\x61\x63\x63ount\x12\x05\xbaH\x02\x08\x01\"\\\n\x15ListPurchasesResponse\x12*\n\tpurchases\x18\x01 \x03(\x0b\x32\x17.iap.broker.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x15RefundPurchaseRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x0bpurchase_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12\x1c\n\x06reason\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xba\x01\x01\x00\"y\n\x16RefundPurchaseResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\x12\"\n\x06refund\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x9e\x01\n\x1d\x43ompleteSandboxPaymentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x0bpurchase_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12:\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.iap.broker.v1.SandboxOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"]\n\x1e\x43ompleteSandboxPaymentResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\x12\x10\n\x08replayed\x18\x02 \x01(\x08*\xe4\x01\n\rPurchaseState\x12\x1e\n\x1aPURCHASE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PURCHASE_STATE_PENDING\x10\x01\x12\x17\n\x13PURCHASE_STATE_PAID\x10\x02\x12\x19\n\x15PURCHASE_STATE_FAILED\x10\x03\x12\x1b\n\x17PURCHASE_STATE_REFUNDED\x10\x04\x12%\n!PURCHASE_STATE_PARTIALLY_REFUNDED\x10\x05\x12\x1f\n\x1bPURCHASE_STATE_CHARGED_BACK\x10\x06*p\n\x0ePurchaseOrigin\x12\x1f\n\x1bPURCHASE_ORIGIN_UNSPECIFIED\x10\x00\x12\x1c\n\x18PURCHASE_ORIGIN_CUSTOMER\x10\x01\x12\x1f\n\x1bPURCHASE_ORIGIN_AUTO_TOP_UP\x10\x02*l\n\x0eSandboxOutcome\x12\x1f\n\x1bSANDBOX_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19SANDBOX_OUTCOME_SUCCEEDED\x10\x01\x12\x1a\n\x16SANDBOX_OUTCOME_FAILED\x10\x02\x32\xf8\x03\n\x0fPurchaseService\x12]\n\x0e\x43reatePurchase\x12$.iap.broker.v1.CreatePurchaseRequest\x1a%.iap.broker.v1.CreatePurchaseResponse\x12T\n\x0bGetPurchase\x12!.iap.broker.v1.GetPurchaseRequest\x1a\".iap.broker.v1.GetPurchaseResponse\x12Z\n\rListPurchases\x12#.iap.broker.v1.ListPurchasesRequest\x1a$.iap.broker.v1.ListPurchasesResponse\x12]\n\x0eRefundPurchase\x12$.iap.broker.v1.RefundPurchaseRequest\x1a%.iap.broker.v1.RefundPurchaseResponse\x12u\n\x16\x43ompleteSandboxPayment\x12,.iap.broker.v1.CompleteSandboxPaymentRequest\x1a-.iap.broker.v1.CompleteSandboxPaymentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ciap/broker/v1/purchase.proto\x12\riap.broker.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1biap/broker/v1/catalog.proto\"\xa4\x04\n\x08Purchase\x12\x13\n\x0bpurchase_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12!\n\x04pack\x18\x03 \x01(\x0b\x32\x13.iap.broker.v1.Pack\x12\x0f\n\x07\x63redits\x18\x04 \x01(\x03\x12!\n\x05price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12&\n\ncommission\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12*\n\x0eprovider_share\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12+\n\x05state\x18\x08 \x01(\x0e\x32\x1c.iap.broker.v1.PurchaseState\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08pay_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14\x63heckout_expire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10refunded_credits\x18\x0c \x01(\x03\x12$\n\x08refunded\x18\r \x01(\x0b\x32\x12.google.type.Money\x12-\n\x06origin\x18\x0e \x01(\x0e\x32\x1d.iap.broker.v1.PurchaseOrigin\x12\x0f\n\x07gateway\x18\x0f \x01(\t\"\x8f\x02\n\x15\x43reatePurchaseRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x07pack_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12$\n\naccount_id\x18\x03 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\'\n\raccount_token\x18\x04 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\x39\n\nreturn_url\x18\x05 \x01(\tB%\xbaH\"r\x1d\x18\xd0\x0f\x32\x18^https?://[^\\x00-\\x20]+$\xd8\x01\x01\x12\x1b\n\x13save_payment_method\x18\x06 \x01(\x08\x42\x10\n\x07\x61\x63\x63ount\x12\x05\xbaH\x02\x08\x01\"k\n\x16\x43reatePurchaseResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\x12\x14\n\x0c\x63heckout_url\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"^\n\x12GetPurchaseRequest\x12#\n\x0bpurchase_id\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12#\n\raccount_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xc8\x01\xba\x01\x01\x00\"@\n\x13GetPurchaseResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\"\xb5\x01\n\x14ListPurchasesRequest\x12$\n\naccount_id\x18\x01 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\'\n\raccount_token\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00H\x00\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xba\x01\x01\x00\x42\x10\n\x07\x61\x63\x63ount\x12\x05\xbaH\x02\x08\x01\"\\\n\x15ListPurchasesResponse\x12*\n\tpurchases\x18\x01 \x03(\x0b\x32\x17.iap.broker.v1.Purchase\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x15RefundPurchaseRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x0bpurchase_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12\x1c\n\x06reason\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xba\x01\x01\x00\"y\n\x16RefundPurchaseResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\x12\"\n\x06refund\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x9e\x01\n\x1d\x43ompleteSandboxPaymentRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12#\n\x0bpurchase_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12:\n\x07outcome\x18\x03 \x01(\x0e\x32\x1d.iap.broker.v1.SandboxOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"]\n\x1e\x43ompleteSandboxPaymentResponse\x12)\n\x08purchase\x18\x01 \x01(\x0b\x32\x17.iap.broker.v1.Purchase\x12\x10\n\x08replayed\x18\x02 \x01(\x08*\xe4\x01\n\rPurchaseState\x12\x1e\n\x1aPURCHASE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PURCHASE_STATE_PENDING\x10\x01\x12\x17\n\x13PURCHASE_STATE_PAID\x10\x02\x12\x19\n\x15PURCHASE_STATE_FAILED\x10\x03\x12\x1b\n\x17PURCHASE_STATE_REFUNDED\x10\x04\x12%\n!PURCHASE_STATE_PARTIALLY_REFUNDED\x10\x05\x12\x1f\n\x1bPURCHASE_STATE_CHARGED_BACK\x10\x06*p\n\x0ePurchaseOrigin\x12\x1f\n\x1bPURCHASE_ORIGIN_UNSPECIFIED\x10\x00\x12\x1c\n\x18PURCHASE_ORIGIN_CUSTOMER\x10\x01\x12\x1f\n\x1bPURCHASE_ORIGIN_AUTO_TOP_UP\x10\x02*l\n\x0eSandboxOutcome\x12\x1f\n\x1bSANDBOX_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19SANDBOX_OUTCOME_SUCCEEDED\x10\x01\x12\x1a\n\x16SANDBOX_OUTCOME_FAILED\x10\x02\x32\xf8\x03\n\x0fPurchaseService\x12]\n\x0e\x43reatePurchase\x12$.iap.broker.v1.CreatePurchaseRequest\x1a%.iap.broker.v1.CreatePurchaseResponse\x12T\n\x0bGetPurchase\x12!.iap.broker.v1.GetPurchaseRequest\x1a\".iap.broker.v1.GetPurchaseResponse\x12Z\n\rListPurchases\x12#.iap.broker.v1.ListPurchasesRequest\x1a$.iap.broker.v1.ListPurchasesResponse\x12]\n\x0eRefundPurchase\x12$.iap.broker.v1.RefundPurchaseRequest\x1a%.iap.broker.v1.RefundPurchaseResponse\x12u\n\x16\x43ompleteSandboxPayment\x12,.iap.broker.v1.CompleteSandboxPaymentRequest\x1a-.iap.broker.v1.CompleteSandboxPaymentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -73,34 +73,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETESANDBOXPAYMENTREQUEST'].fields_by_name['purchase_id']._serialized_options = b'\272H\013r\t\020\001\030\310\001\272\001\001\000'
   _globals['_COMPLETESANDBOXPAYMENTREQUEST'].fields_by_name['outcome']._loaded_options = None
   _globals['_COMPLETESANDBOXPAYMENTREQUEST'].fields_by_name['outcome']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
-  _globals['_PURCHASESTATE']._serialized_start=2010
-  _globals['_PURCHASESTATE']._serialized_end=2238
-  _globals['_PURCHASEORIGIN']._serialized_start=2240
-  _globals['_PURCHASEORIGIN']._serialized_end=2352
-  _globals['_SANDBOXOUTCOME']._serialized_start=2354
-  _globals['_SANDBOXOUTCOME']._serialized_end=2462
+  _globals['_PURCHASESTATE']._serialized_start=2039
+  _globals['_PURCHASESTATE']._serialized_end=2267
+  _globals['_PURCHASEORIGIN']._serialized_start=2269
+  _globals['_PURCHASEORIGIN']._serialized_end=2381
+  _globals['_SANDBOXOUTCOME']._serialized_start=2383
+  _globals['_SANDBOXOUTCOME']._serialized_end=2491
   _globals['_PURCHASE']._serialized_start=164
   _globals['_PURCHASE']._serialized_end=712
   _globals['_CREATEPURCHASEREQUEST']._serialized_start=715
-  _globals['_CREATEPURCHASEREQUEST']._serialized_end=957
-  _globals['_CREATEPURCHASERESPONSE']._serialized_start=959
-  _globals['_CREATEPURCHASERESPONSE']._serialized_end=1066
-  _globals['_GETPURCHASEREQUEST']._serialized_start=1068
-  _globals['_GETPURCHASEREQUEST']._serialized_end=1162
-  _globals['_GETPURCHASERESPONSE']._serialized_start=1164
-  _globals['_GETPURCHASERESPONSE']._serialized_end=1228
-  _globals['_LISTPURCHASESREQUEST']._serialized_start=1231
-  _globals['_LISTPURCHASESREQUEST']._serialized_end=1412
-  _globals['_LISTPURCHASESRESPONSE']._serialized_start=1414
-  _globals['_LISTPURCHASESRESPONSE']._serialized_end=1506
-  _globals['_REFUNDPURCHASEREQUEST']._serialized_start=1508
-  _globals['_REFUNDPURCHASEREQUEST']._serialized_end=1628
-  _globals['_REFUNDPURCHASERESPONSE']._serialized_start=1630
-  _globals['_REFUNDPURCHASERESPONSE']._serialized_end=1751
-  _globals['_COMPLETESANDBOXPAYMENTREQUEST']._serialized_start=1754
-  _globals['_COMPLETESANDBOXPAYMENTREQUEST']._serialized_end=1912
-  _globals['_COMPLETESANDBOXPAYMENTRESPONSE']._serialized_start=1914
-  _globals['_COMPLETESANDBOXPAYMENTRESPONSE']._serialized_end=2007
-  _globals['_PURCHASESERVICE']._serialized_start=2465
-  _globals['_PURCHASESERVICE']._serialized_end=2969
+  _globals['_CREATEPURCHASEREQUEST']._serialized_end=986
+  _globals['_CREATEPURCHASERESPONSE']._serialized_start=988
+  _globals['_CREATEPURCHASERESPONSE']._serialized_end=1095
+  _globals['_GETPURCHASEREQUEST']._serialized_start=1097
+  _globals['_GETPURCHASEREQUEST']._serialized_end=1191
+  _globals['_GETPURCHASERESPONSE']._serialized_start=1193
+  _globals['_GETPURCHASERESPONSE']._serialized_end=1257
+  _globals['_LISTPURCHASESREQUEST']._serialized_start=1260
+  _globals['_LISTPURCHASESREQUEST']._serialized_end=1441
+  _globals['_LISTPURCHASESRESPONSE']._serialized_start=1443
+  _globals['_LISTPURCHASESRESPONSE']._serialized_end=1535
+  _globals['_REFUNDPURCHASEREQUEST']._serialized_start=1537
+  _globals['_REFUNDPURCHASEREQUEST']._serialized_end=1657
+  _globals['_REFUNDPURCHASERESPONSE']._serialized_start=1659
+  _globals['_REFUNDPURCHASERESPONSE']._serialized_end=1780
+  _globals['_COMPLETESANDBOXPAYMENTREQUEST']._serialized_start=1783
+  _globals['_COMPLETESANDBOXPAYMENTREQUEST']._serialized_end=1941
+  _globals['_COMPLETESANDBOXPAYMENTRESPONSE']._serialized_start=1943
+  _globals['_COMPLETESANDBOXPAYMENTRESPONSE']._serialized_end=2036
+  _globals['_PURCHASESERVICE']._serialized_start=2494
+  _globals['_PURCHASESERVICE']._serialized_end=2998
 # @@protoc_insertion_point(module_scope)

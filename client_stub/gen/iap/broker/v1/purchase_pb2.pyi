@@ -83,18 +83,20 @@ class Purchase(_message.Message):
     def __init__(self, purchase_id: _Optional[str] = ..., account_id: _Optional[str] = ..., pack: _Optional[_Union[_catalog_pb2.Pack, _Mapping]] = ..., credits: _Optional[int] = ..., price: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., commission: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., provider_share: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., state: _Optional[_Union[PurchaseState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pay_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., checkout_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., refunded_credits: _Optional[int] = ..., refunded: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., origin: _Optional[_Union[PurchaseOrigin, str]] = ..., gateway: _Optional[str] = ...) -> None: ...
 
 class CreatePurchaseRequest(_message.Message):
-    __slots__ = ("request_id", "pack_id", "account_id", "account_token", "return_url")
+    __slots__ = ("request_id", "pack_id", "account_id", "account_token", "return_url", "save_payment_method")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PACK_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_TOKEN_FIELD_NUMBER: _ClassVar[int]
     RETURN_URL_FIELD_NUMBER: _ClassVar[int]
+    SAVE_PAYMENT_METHOD_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     pack_id: str
     account_id: str
     account_token: str
     return_url: str
-    def __init__(self, request_id: _Optional[str] = ..., pack_id: _Optional[str] = ..., account_id: _Optional[str] = ..., account_token: _Optional[str] = ..., return_url: _Optional[str] = ...) -> None: ...
+    save_payment_method: bool
+    def __init__(self, request_id: _Optional[str] = ..., pack_id: _Optional[str] = ..., account_id: _Optional[str] = ..., account_token: _Optional[str] = ..., return_url: _Optional[str] = ..., save_payment_method: bool = ...) -> None: ...
 
 class CreatePurchaseResponse(_message.Message):
     __slots__ = ("purchase", "checkout_url", "replayed")
