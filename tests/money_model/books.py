@@ -12,7 +12,7 @@ from broker_service.storage import tables
 from tests.ledger_model.figures import Figures, figures_of
 from tests.money_model import requests as ask
 from tests.money_model.naive_sales import movements
-from tests.money_model.naive_top_ups import NaiveShop
+from tests.money_model.naive_shop import NaiveShop
 
 _CAUSES = ("reservation_id", "refund_id", "payout_id", "purchase_id")
 _AMOUNTS = ("credits", "amount_minor_units", "price_minor_units", "commission_minor_units")
@@ -146,8 +146,10 @@ def _entries(connection: Connection, account_ids: Collection[str]) -> Counter[An
     balances: dict[str, tuple[int, int]] = {}
     rows = _rows(connection, tables.entries, "account_id", account_ids)
     for row in sorted(rows, key=lambda row: (row.account_id, row.sequence)):
-        # What expires is of a grant, or of a reservation that has given it back too late.
-        cause = None if row.kind == "EXPIRY" else row.reservation_id or row.purchase_id
+        # What goes for ever is of a grant, or of a reservation that has given it back too late.
+        cause = {"EXPIRY": None, "PURCHASE_REFUND": row.purchase_id}.get(
+            row.kind, row.reservation_id or row.purchase_id
+        )
         sums[row.account_id, row.kind, cause] += row.credits
         sequence, ledger_credits = balances.get(row.account_id, (0, 0))
         balances[row.account_id] = sequence + 1, ledger_credits + row.credits
@@ -162,7 +164,7 @@ def _expected_entries(model: NaiveShop) -> Counter[Any]:
     for account_id, account in model.accounts.items():
         for grant in account.grants.values():
             sale = sale_of_grant.get(grant.grant_id)
-            cause, refunded = (sale.purchase_id, sale.refunded_credits) if sale else (None, 0)
+            cause, refunded = (sale.purchase_id, sale.refunded_credits + sale.taken_back) if sale else (None, 0)
             sums[account_id, "PURCHASE" if sale else str(grant.kind), cause] += grant.credits
             sums[account_id, "PURCHASE_REFUND", cause] -= refunded
             sums[account_id, "EXPIRY", None] -= grant.gone_credits - refunded

@@ -62,7 +62,9 @@ class MoneyBroker(Broker):
             checkout_lifetime=ask.CHECKOUT_LIFETIME,
         )
         self.settlement = Settlement(database, clock, payout_minimums=ask.PAYOUT_MINIMUMS)
-        self.top_ups = AutoTopUps(database, self.committer, self.directory, self.desk, gateways, shards=shards)
+        self.top_ups = AutoTopUps(
+            database, self.committer, self.directory, self.reader, self.desk, gateways, shards=shards
+        )
         self.refund_runner = RefundRunner(database, clock, self.desk, interval_seconds=0.0)
 
     async def answer(self, request: ask.Request) -> Figures:
@@ -101,6 +103,7 @@ class MoneyBroker(Broker):
             account_id=it.account_id,
             pack=await self.directory.pack(it.pack.pack_id),
             return_url=it.return_url,
+            saves_method=it.saves_method,
         )
         return {"replayed": result.replayed, "purchase": purchase_figures(result)}
 

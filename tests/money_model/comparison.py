@@ -16,7 +16,7 @@ from tests.ledger_model.figures import RESERVATION, Figures, book_figures, figur
 from tests.money_model import books
 from tests.money_model import requests as ask
 from tests.money_model.brokers import GatewaysOutside, MoneyBroker
-from tests.money_model.naive_top_ups import NaiveShop
+from tests.money_model.naive_shop import NaiveShop
 
 _ALL = 10_000
 # Enough for both to read what they decide on, and to wait for the lock.

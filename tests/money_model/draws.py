@@ -30,4 +30,6 @@ faults = st.sampled_from(
 )
 modes = st.sampled_from(["up", "up", "silent", "silent", "down", "declines"])
 thresholds = st.sampled_from([3, 10, 2_000])
-steps = st.sampled_from([*[SECOND] * 3, 2 * SECOND, 4 * SECOND, timedelta(hours=1), timedelta(hours=7)])
+steps = st.sampled_from(
+    [*[SECOND] * 3, 2 * SECOND, 4 * SECOND, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=7)]
+)

@@ -22,7 +22,7 @@ from tests.money_model.brokers import GatewaysOutside, MoneyBroker
 from tests.money_model.changes import with_a_change
 from tests.money_model.comparison import Comparison
 from tests.money_model.market import GOODS, OWNERS, Market
-from tests.money_model.naive_top_ups import NaiveShop
+from tests.money_model.naive_shop import CLAIM, NaiveShop
 
 Making = credit.Reserve | credit.Charge
 # What has an id, by which a repetition is known.
@@ -75,7 +75,7 @@ class MoneyMachine(RuleBasedStateMachine):
     def buy(self, number: int, pack: int, *, pays: bool, fault: str, of_other_service: bool) -> None:
         """Pays at once, or leaves it for later."""
         seller = OWNERS[number][1] ^ of_other_service
-        start = self.market.start(number, self.market.pack(seller, pack))
+        start = self.market.start(number, self.market.pack(seller, pack), saves_method=pays)
         if "reason" not in self._ask(start) or start.purchase_id in self.model.sales:
             self.started.append(start)
             if pays:
@@ -83,7 +83,7 @@ class MoneyMachine(RuleBasedStateMachine):
 
     @rule(back=draw.which, kind=draw.kinds, fault=draw.faults, at_once=draw.rarely, resumes=st.booleans())
     def tell(self, back: int, kind: PaymentNoticeKind, fault: str, at_once: bool, resumes: bool) -> None:
-        start = self._sold(back) if kind is PaymentNoticeKind.CHARGED_BACK else _counted_back(self.started, back)
+        start = _counted_back(self.started, back)
         self._ask_one_or_both(at_once, *(self._told(start, kind, fault) for _ in range(2)))
         if resumes and kind is PaymentNoticeKind.CHARGED_BACK:
             self._ask(self.market.change_state(self.market.account_ids.index(start.account_id), suspends=False))
@@ -121,6 +121,15 @@ class MoneyMachine(RuleBasedStateMachine):
         self.refunded += [it for it in (first, second) if it.refund_id in self.model.returns]
         if again:
             self._ask(second)
+
+    @rule(kind=draw.kinds, pays=st.booleans(), number=draw.whose)
+    def tell_before_it_is_paid(self, kind: PaymentNoticeKind, pays: bool, number: int) -> None:
+        start = self.market.start(number, self.market.own_pack(number, 0), saves_method=False)
+        if "reason" not in self._ask(start):
+            self.started.append(start)
+            self._ask(self._told(start, kind, "right"))
+            if pays:
+                self._ask(self._told(start, PaymentNoticeKind.SUCCEEDED, "right"))
 
     @rule(back=draw.which, kind=draw.refund_kinds, fault=draw.faults, of_other_purchase=draw.rarely)
     def tell_of_refund(self, back: int, kind: PaymentNoticeKind, fault: str, of_other_purchase: bool) -> None:
@@ -259,6 +268,8 @@ class MoneyMachine(RuleBasedStateMachine):
         self._ask(ask.PayBackAll())
         for account_id in self.market.account_ids:
             self._ask(ask.TurnOff(account_id))
+        # No broker keeps a payment to itself for longer.
+        self.brokers.time += CLAIM
         self._ask(ask.TopUpAll(tuple(self.market.account_ids)))
 
     def _sold(self, back: int) -> ask.Start:

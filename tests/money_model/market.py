@@ -83,8 +83,8 @@ class Market:
             self._packs[seller, number], _ = self._brokers.run(creation)
         return self._packs[seller, number]
 
-    def start(self, number: int, pack: Pack) -> Start:
-        return Start(self.new_id(), self.account_ids[number], pack)
+    def start(self, number: int, pack: Pack, *, saves_method: bool) -> Start:
+        return Start(self.new_id(), self.account_ids[number], pack, saves_method=saves_method)
 
     def own_pack(self, number: int, goods: int) -> Pack:
         """Returns a pack of the service that an account is for."""

@@ -13,14 +13,13 @@ from typing import Any
 
 from broker_service.domain.commands import ChangeAccountState
 from broker_service.domain.identities import grant_id_for, purchase_refund_id_for
-from broker_service.domain.payouts import CreatePayout, ResolvePayout
 from broker_service.domain.purchase_commands import RefundPurchase
 from broker_service.domain.records import PaymentNoticeKind
 from broker_service.payments.gateway import GatewayNotice, PaymentMethod
 from tests.ledger_model.figures import Figures, figures_of
 from tests.ledger_model.naive_model import NaiveLedger
 from tests.money_model import requests as ask
-from tests.money_model.naive_sales import Sale, movements, sums_of
+from tests.money_model.naive_sales import Return, Sale, movements, sums_of
 
 
 class NaiveMoney(NaiveLedger):
@@ -31,11 +30,11 @@ class NaiveMoney(NaiveLedger):
         self.sellers, self.mode = sellers, "up"
         self.providers = {seller.provider_id: seller for seller in sellers.values()}
         self.sales: dict[str, Sale] = {}
-        self.returns: Any = {}
+        self.returns: dict[str, Return] = {}
         self.payouts: dict[str, Any] = {}
         self.heard: dict[Any, list[Any]] = {}  # By notice: what came of it, and how often it came.
         self.archived: set[str] = set()
-        self.methods: set[tuple[str, str]] = set()  # Accounts, and the gateways that know how they pay.
+        self.methods: dict[tuple[str, str], PaymentMethod] = {}  # By account and gateway.
         self.suspensions: Counter[str] = Counter()
         self.asked: list[str] = []  # Refunds, of gateways.
 
@@ -51,7 +50,7 @@ class NaiveMoney(NaiveLedger):
     def _on_start(self, it: ask.Start, now: datetime, origin: str = "CUSTOMER") -> Figures:
         account, pack, sale = self.accounts[it.account_id], it.pack, self.sales.get(it.purchase_id)
         seller, gateway = self.sellers[pack.service], ask.GATEWAYS.get(pack.currency)
-        parameters, replayed = (pack.pack_id, it.return_url), sale is not None
+        parameters, replayed = (pack.pack_id, it.return_url, it.saves_method), sale is not None
         if sale is None:
             refused = {
                 "PROVIDER_SUSPENDED": seller.suspended,
@@ -64,7 +63,17 @@ class NaiveMoney(NaiveLedger):
                 return {"reason": reason}
             rate = Decimal(ask.BROKERS_RATE if seller.basis_points is None else seller.basis_points) / 10_000
             cut = int((pack.price_minor_units * rate).quantize(Decimal(1), ROUND_HALF_UP))
-            terms = (it.purchase_id, seller.provider_id, pack, parameters, origin, gateway or "", cut, now)
+            terms = (
+                it.purchase_id,
+                seller.provider_id,
+                pack,
+                parameters,
+                origin,
+                gateway or "",
+                cut,
+                now,
+                it.saves_method,
+            )
             sale = self.sales[it.purchase_id] = Sale(account, it.account_id, *terms)
         if sale.parameters != parameters:
             return {"reason": "REQUEST_ID_REUSED"}
@@ -89,18 +98,18 @@ class NaiveMoney(NaiveLedger):
         return {"outcome": self.heard[key][0]}
 
     def _outcome(self, sale: Sale, gateway: str, notice: GatewayNotice, now: datetime) -> str:
-        kind, back = notice.kind.value, self.returns.get(notice.refund_id)
+        kind, back, fits, due = notice.kind.value, self.returns.get(notice.refund_id), True, {sale.price_minor_units}
         match kind:
             case "SUCCEEDED" | "FAILED":
-                fits, due = True, {sale.price_minor_units}
                 new = sale.pay_time is None and not (kind == "FAILED" and sale.failed)
+            case "CHARGED_BACK" if sale.pay_time is None:
+                new = not sale.chargeback_told
             case "CHARGED_BACK":
-                fits, due = sale.pay_time is not None and not sale.charged_back, {sale.left, sale.left + sale.owed}
-                due, new = due | {sale.price_minor_units}, sale.left + sale.owed > 0
+                fits, due = not sale.charged_back, due | {sale.left, sale.left + sale.owed}
+                new = sale.left + sale.owed > 0
             case _:
                 fits = back is not None and (back.sale, back.kind) == (sale, "REFUND")
-                due, told = {back and back.amount_minor_units}, {"PAID", kind.removeprefix("REFUND_")}
-                new = fits and back.state not in told
+                due, new = {back.amount_minor_units} if back else due, back is not None and _is_news(back, kind)
         if gateway != sale.gateway or not fits:
             return "IGNORED"
         if notice.currency not in (None, sale.currency) or notice.amount_minor_units not in (None, *due):
@@ -109,31 +118,41 @@ class NaiveMoney(NaiveLedger):
             self._carry_out(sale, back, kind, notice.method, now)
         return "APPLIED" if new else "IGNORED"
 
-    def _carry_out(self, sale: Sale, back: Any, kind: str, method: PaymentMethod | None, now: datetime) -> None:
+    def _carry_out(
+        self, sale: Sale, back: Return | None, kind: str, method: PaymentMethod | None, now: datetime
+    ) -> None:
         match kind:
             case "SUCCEEDED":
                 sale.pay_time, end = now, sale.pack.validity and now + sale.pack.validity
                 sale.account.add(grant_id_for(sale.purchase_id), "PAID", sale.credits, end, now)
-                self.methods |= {(sale.account_id, sale.gateway)} if method else set()
+                self.methods |= {(sale.account_id, sale.gateway): method} if method and sale.saves_method else {}
+                if sale.chargeback_told:
+                    self._charge_back(sale)
             case "FAILED":
                 sale.failed = True
+            case "CHARGED_BACK" if sale.pay_time is None:
+                sale.chargeback_told = True
             case "CHARGED_BACK":
-                for owed in sale.returns:
-                    owed.state = "PAID"
-                refund_id = purchase_refund_id_for(sale.account_id, "Chargeback", sale.purchase_id)
-                cut = sale.commission_minor_units - sale.refunded_commission_minor_units
-                self._give_back(sale, refund_id, kind="CHARGEBACK", state="PAID", money=(sale.left, cut))
-                self.suspensions[sale.account_id] += sale.account.state != "SUSPENDED"
-                sale.account.state = "SUSPENDED"
-            case _:
-                back.state = "PAID" if kind == "REFUND_SUCCEEDED" else "FAILED"
+                self._charge_back(sale)
+            case _ if back is not None:
+                back.end("PAID" if kind == "REFUND_SUCCEEDED" else "FAILED")
 
-    def _give_back(self, sale: Sale, refund_id: str, *, money: tuple[int, int], **fields: Any) -> None:
-        amounts = {"amount_minor_units": money[0], "commission_minor_units": money[1]}
-        back = SimpleNamespace(refund_id=refund_id, sale=sale, credits=sale.grant.free_credits, **amounts, **fields)
-        sale.grant.gone_credits += back.credits
-        sale.returns.append(back)
-        self.returns[refund_id] = back
+    def _charge_back(self, sale: Sale) -> None:
+        for owed in sale.returns:
+            if owed.state != "PAID":
+                owed.by_chargeback = True
+                owed.end("PAID")
+        refund_id = purchase_refund_id_for(sale.account_id, "Chargeback", sale.purchase_id)
+        cut = sale.commission_minor_units - sale.refunded_commission_minor_units
+        self._give_back(Return(refund_id, sale, "CHARGEBACK", "PAID", sale.grant.free_credits, sale.left, cut))
+        sale.grant.revoked, sale.gone_when_charged_back = True, sale.grant.gone_credits
+        self.suspensions[sale.account_id] += sale.account.state != "SUSPENDED"
+        sale.account.state = "SUSPENDED"
+
+    def _give_back(self, back: Return) -> None:
+        back.sale.grant.gone_credits += back.credits
+        back.sale.returns.append(back)
+        self.returns[back.refund_id] = back
 
     def _on_refundpurchase(self, it: RefundPurchase, now: datetime) -> Figures:
         sale, parameters = self.sales.get(it.purchase_id), (it.purchase_id, it.reason)
@@ -144,12 +163,13 @@ class NaiveMoney(NaiveLedger):
             if sale.pay_time is None:
                 return {"reason": "PURCHASE_NOT_PAID"}
             part = Fraction(sale.refunded_credits + sale.grant.free_credits, sale.credits)
-            amount = int(part * sale.price_minor_units) - sale.refunded_minor_units
-            cut = int(part * sale.commission_minor_units) - sale.refunded_commission_minor_units
+            amount = int(part * sale.price_minor_units)
+            cut = int(Fraction(amount, sale.price_minor_units) * sale.commission_minor_units)
+            amount, cut = amount - sale.refunded_minor_units, cut - sale.refunded_commission_minor_units
             if sale.charged_back or amount == 0:
                 return {"reason": "NOTHING_TO_REFUND"}
-            fields = {"kind": "REFUND", "state": "REQUESTED", "parameters": parameters}
-            self._give_back(sale, it.refund_id, money=(amount, cut), **fields)
+            free_credits = sale.grant.free_credits
+            self._give_back(Return(it.refund_id, sale, "REFUND", "REQUESTED", free_credits, amount, cut, parameters))
         back = self.returns[it.refund_id]
         if back.parameters != parameters:
             return {"reason": "REQUEST_ID_REUSED"}
@@ -157,7 +177,7 @@ class NaiveMoney(NaiveLedger):
         self._pay_back(back, now)
         return told
 
-    def _pay_back(self, back: Any, now: datetime) -> None:
+    def _pay_back(self, back: Return, now: datetime) -> None:
         if back.state == "REQUESTED":
             self.asked.append(back.refund_id)
             if self.mode in ("up", "declines"):
@@ -168,33 +188,12 @@ class NaiveMoney(NaiveLedger):
         for back in list(self.returns.values()):
             self._pay_back(back, now)
 
-    def _on_createpayout(self, it: CreatePayout, _: datetime) -> Figures:
-        replayed = it.payout_id in self.payouts
-        if not replayed:
-            payable = -self.money()[f"provider_payable:{it.provider_id}", it.currency]
-            seller = self.providers.get(it.provider_id)
-            if seller is None or seller.suspended:
-                return {"reason": "PROVIDER_SUSPENDED" if seller else "PROVIDER_NOT_FOUND"}
-            if payable < ask.PAYOUT_MINIMUMS.get(it.currency, 1):
-                return {"reason": "PAYOUT_BELOW_MINIMUM"}
-            terms = {"provider_id": it.provider_id, "currency": it.currency, "amount_minor_units": payable}
-            self.payouts[it.payout_id] = SimpleNamespace(**terms, state="IN_TRANSIT", reference="", resolved_by=None)
-        payout = self.payouts[it.payout_id]
-        if payout.currency != it.currency:
-            return {"reason": "REQUEST_ID_REUSED"}
-        return {"replayed": replayed, "payout": figures_of(payout, ask.PAYOUT)}
-
-    def _on_resolvepayout(self, it: ResolvePayout, _: datetime) -> Figures:
-        payout, by = self.payouts.get(it.payout_id), (it.state, it.request_id)
-        if payout is None:
-            return {"reason": "PAYOUT_NOT_FOUND"}
-        if payout.resolved_by not in (None, by):
-            return {"reason": "PAYOUT_RESOLVED"}
-        replayed = payout.resolved_by == by
-        if replayed and payout.reference != it.reference:
-            return {"reason": "REQUEST_ID_REUSED"}
-        payout.state, payout.reference, payout.resolved_by = it.state, it.reference, by
-        return {"replayed": replayed, "payout": figures_of(payout, ask.PAYOUT)}
-
     def money(self) -> Counter[tuple[str, str]]:
         return sums_of(movements(self.sales, self.payouts))
+
+
+def _is_news(back: Return, kind: str) -> bool:
+    """Tells whether the end of a refund changes anything."""
+    if kind == "REFUND_SUCCEEDED":
+        return back.state != "PAID" and "RETURNED" not in back.moves
+    return back.state != "FAILED" and not (back.state == "PAID" and back.by_chargeback)

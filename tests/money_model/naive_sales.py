@@ -17,8 +17,30 @@ Movement = tuple[str, str, str, str, dict[str, int]]
 
 
 @dataclass(eq=False)
+class Return:
+    """A refund or a chargeback; `moves` is what became of its money, "PAID" or "RETURNED", one after the other."""
+
+    refund_id: str
+    sale: "Sale"
+    kind: str
+    state: str
+    credits: int
+    amount_minor_units: int
+    commission_minor_units: int
+    parameters: object = None
+    by_chargeback: bool = False
+    moves: list[str] = field(default_factory=list)
+
+    def end(self, state: str) -> None:
+        """It is paid, or has failed: what was paid before comes back then."""
+        if "PAID" in (state, self.state):
+            self.moves.append("PAID" if state == "PAID" else "RETURNED")
+        self.state = state
+
+
+@dataclass(eq=False)
 class Sale:
-    """A purchase, paid or not; `failed` is what a notice has told, `returns` are its refunds and its chargeback."""
+    """A purchase, paid or not, with what notices have told of it: `failed`, `chargeback_told` before its payment."""
 
     account: Account
     account_id: str
@@ -30,10 +52,13 @@ class Sale:
     gateway: str
     commission_minor_units: int
     create_time: datetime
+    saves_method: bool = False
     has_checkout: bool = False
     failed: bool = False
+    chargeback_told: bool = False
     pay_time: datetime | None = None
-    returns: list[Any] = field(default_factory=list)
+    gone_when_charged_back: int = 0
+    returns: list[Return] = field(default_factory=list)
     credits = property(lambda it: it.pack.credits)
     currency = property(lambda it: it.pack.currency)
     price_minor_units = property(lambda it: it.pack.price_minor_units)
@@ -45,10 +70,13 @@ class Sale:
     owed = property(lambda it: sum(back.amount_minor_units for back in it.returns if back.state != "PAID"))
     charged_back = property(lambda it: any(back.kind == "CHARGEBACK" for back in it.returns))
     grant = property(lambda it: it.account.grants[grant_id_for(it.purchase_id)])
+    # Credits that came back after the chargeback, and were taken off the account at once.
+    taken_back = property(lambda it: it.grant.gone_credits - it.gone_when_charged_back if it.charged_back else 0)
 
     def state_at(self, now: datetime) -> str:
         if self.pay_time is None:
-            return "FAILED" if self.failed or now >= self.create_time + ask.CHECKOUT_LIFETIME else "PENDING"
+            late = self.origin == "CUSTOMER" and now >= self.create_time + ask.CHECKOUT_LIFETIME
+            return "FAILED" if self.failed or late else "PENDING"
         if self.charged_back or not self.returns:
             return "CHARGED_BACK" if self.charged_back else "PAID"
         return "REFUNDED" if self.refunded_credits == self.credits else "PARTIALLY_REFUNDED"
@@ -74,8 +102,9 @@ def _of_sale(sale: Sale, key: str, provider_id: str, currency: str) -> Iterator[
         amount, cut = back.amount_minor_units, back.commission_minor_units
         source = "refunds_in_transit" if back.kind == "REFUND" else "gateway_clearing"
         yield (back.kind, *place, {source: -amount, payable: amount - cut, "commission": cut})
-        if (back.kind, back.state) == ("REFUND", "PAID"):
-            yield ("REFUND_PAID", *place, {"refunds_in_transit": amount, "gateway_clearing": -amount})
+        for move in back.moves:
+            paid = amount if move == "PAID" else -amount
+            yield (f"REFUND_{move}", *place, {"refunds_in_transit": paid, "gateway_clearing": -paid})
 
 
 def _of_payout(payout: Any, key: str, provider_id: str, currency: str) -> Iterator[Movement]:

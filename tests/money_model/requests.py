@@ -40,6 +40,7 @@ class Start:
     account_id: str
     pack: Pack
     return_url: str = "https://shop.example"
+    saves_method: bool = True
 
     @property
     def purchase_id(self) -> str:
