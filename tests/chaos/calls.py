@@ -14,6 +14,7 @@ from tests.contract.broker_world.running_broker import Stubs
 
 PATIENCE_SECONDS = 5.0
 HURRY_SECONDS = 0.03
+_OPERATOR_RPCS = ("GrantCredits", "RefundPurchase")
 # With these gRPC itself, or a broker that is stopping, says that nobody knows what became of the call.
 _UNCLEAR_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
@@ -64,7 +65,7 @@ class Caller:
 
     async def send(self, rpc: str, request: Any, *, timeout_seconds: float = PATIENCE_SECONDS) -> Any:
         """Makes one try. Raises RefusedError or UnclearError."""
-        key = self.operator_key if rpc == "GrantCredits" else self.provider_key
+        key = self.operator_key if rpc in _OPERATOR_RPCS else self.provider_key
         method = self.stubs.method(rpc)
         try:
             answer = await method(

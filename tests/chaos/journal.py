@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from iap.broker.v1 import admin_pb2, broker_pb2
+from iap.broker.v1 import admin_pb2, broker_pb2, purchase_pb2
 
 MESSAGES: dict[str, tuple[Any, Any]] = {
     "Reserve": (broker_pb2.ReserveRequest, broker_pb2.ReserveResponse),
@@ -22,6 +22,8 @@ MESSAGES: dict[str, tuple[Any, Any]] = {
     "Extend": (broker_pb2.ExtendRequest, broker_pb2.ExtendResponse),
     "Charge": (broker_pb2.ChargeRequest, broker_pb2.ChargeResponse),
     "Refund": (broker_pb2.RefundRequest, broker_pb2.RefundResponse),
+    "CreatePurchase": (purchase_pb2.CreatePurchaseRequest, purchase_pb2.CreatePurchaseResponse),
+    "RefundPurchase": (purchase_pb2.RefundPurchaseRequest, purchase_pb2.RefundPurchaseResponse),
     "GrantCredits": (admin_pb2.GrantCreditsRequest, admin_pb2.GrantCreditsResponse),
 }
 

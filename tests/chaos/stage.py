@@ -78,7 +78,7 @@ async def set_stage(database_url: str, directory: Path) -> AsyncIterator[Stage]:
     try:
         await broker.start()
         async with AsyncExitStack() as stack:
-            channel = await stack.enter_async_context(_channel(broker.address))
+            channel = await stack.enter_async_context(channel_to(broker.address))
             caller = Caller(Stubs(channel), world.provider.key, running.operator_key, Progress())
             journals = [
                 stack.enter_context(Journal(directory / f"client-{number}.journal")) for number in range(CLIENTS)
@@ -159,6 +159,6 @@ def _summary(records: Sequence[Record]) -> str:
     return ", ".join(f"{count} {name}" for name, count in (done + refused).most_common())
 
 
-def _channel(address: str) -> grpc.aio.Channel:
+def channel_to(address: str) -> grpc.aio.Channel:
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200)]
     return grpc.aio.insecure_channel(address, options=options)

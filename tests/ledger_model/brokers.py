@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from broker_service.domain.commands import Command
 from broker_service.domain.errors import Refusal
@@ -17,6 +17,7 @@ from broker_service.storage.ledger_queries import EntrySelection, ReservationSel
 from tests.ledger_model.figures import RESERVATION, Figures, book_figures, figures_of, result_figures
 
 Outcome = TypeVar("Outcome")
+Opened_co = TypeVar("Opened_co", bound="Broker", covariant=True)
 
 
 class Run(Protocol):
@@ -31,25 +32,31 @@ _EXAMPLE_TIME = timedelta(hours=1)
 _ALL = 10_000
 
 
+class OpenBroker(Protocol[Opened_co]):
+    """Puts a broker together on an open database."""
+
+    def __call__(self, run: Run, database: Database, clock: Clock, /, *, shards: int) -> Opened_co: ...
+
+
 class Broker:
     """One broker's engine. Everything here waits until it is done."""
 
     def __init__(self, run: Run, database: Database, clock: Clock, *, shards: int) -> None:
         self._run = run
         self.database = database
-        self._committer = Committer(database, clock, shards=shards)
-        self._reader = LedgerReader(database, self._committer, shards=shards)
+        self.committer = Committer(database, clock, shards=shards)
+        self.reader = LedgerReader(database, self.committer, shards=shards)
 
     def look_at_the_clock(self, account_ids: Iterable[str]) -> None:
         """Takes note of what time it is in the accounts' shards."""
         for account_id in account_ids:
-            self._committer.now(account_id)
+            self.committer.now(account_id)
 
     def execute(self, commands: Sequence[Command]) -> tuple[list[Figures], int]:
         """Executes commands that arrive together, in this order; returns the answers, and the number of commits."""
-        before = self._committer.counts.commits
+        before = self.committer.counts.commits
         answers = self._run(self._answers(commands))
-        return answers, self._committer.counts.commits - before
+        return answers, self.committer.counts.commits - before
 
     def read(self, account_ids: Iterable[str]) -> dict[str, Figures]:
         """Returns the accounts' books and reservations as they are now."""
@@ -67,7 +74,7 @@ class Broker:
         return await asyncio.gather(*(self._answer(command) for command in commands))
 
     async def _answer(self, command: Command) -> Figures:
-        execute = cast("Callable[[Command], Awaitable[Any]]", self._committer.execute)
+        execute = cast("Callable[[Command], Awaitable[Any]]", self.committer.execute)
         try:
             return result_figures(await execute(command))
         except Refusal as refusal:
@@ -76,7 +83,7 @@ class Broker:
     async def _account(self, account_id: str) -> Figures:
         everything = ReservationSelection(state=None, before=None, limit=_ALL)
         book, reservations = await asyncio.gather(
-            self._reader.book(account_id), self._reader.reservations(account_id, everything)
+            self.reader.book(account_id), self.reader.reservations(account_id, everything)
         )
         assert book.account is not None
         return {
@@ -87,7 +94,7 @@ class Broker:
     async def _entry_sums(self, account_id: str) -> Figures:
         everything = EntrySelection(after_sequence=0, start_time=None, end_time=None, limit=_ALL)
         sums: Counter[str] = Counter()
-        for entry in await self._reader.entries(account_id, everything):
+        for entry in await self.reader.entries(account_id, everything):
             sums[entry.kind] += entry.credits
         return dict(sums)
 
@@ -97,13 +104,14 @@ async def _together(account_ids: Iterable[str], read: Callable[[str], Awaitable[
     return dict(zip(ids, await asyncio.gather(*(read(account_id) for account_id in ids)), strict=True))
 
 
-class Brokers:
+class Brokers(Generic[Opened_co]):
     """Two brokers on one database, the event loop they live on, and the time that both are told."""
 
-    def __init__(self, url: str, *, shards: int) -> None:
+    def __init__(self, url: str, open_broker: OpenBroker[Opened_co], *, shards: int) -> None:
         self.shards = shards
         self.time = START
-        self._url = url
+        self.url = url
+        self._open_broker = open_broker
         self._examples = 0
         # A loop of their own, and not this thread's current one: that belongs to the asynchronous tests.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -116,10 +124,14 @@ class Brokers:
         self._close()
         self._runner.close()
 
+    def run(self, work: Coroutine[Any, Any, Outcome], /) -> Outcome:
+        """Runs something on the brokers' event loop until it is done."""
+        return self._runner.run(work)
+
     def begin_example(self) -> int:
         """Lets time go on until what other examples have done is long ago; returns the example's number."""
         self._examples += 1
-        self.time = START + self._examples * _EXAMPLE_TIME
+        self.time += _EXAMPLE_TIME
         return self._examples
 
     def open_anew(self) -> None:
@@ -127,11 +139,11 @@ class Brokers:
         self._close()
         self.both = self._open(), self._open()
 
-    def _open(self) -> Broker:
+    def _open(self) -> Opened_co:
         async def opened() -> Database:
-            return open_database(self._url)
+            return open_database(self.url)
 
-        return Broker(self._runner.run, self._runner.run(opened()), lambda: self.time, shards=self.shards)
+        return self._open_broker(self._runner.run, self._runner.run(opened()), lambda: self.time, shards=self.shards)
 
     def _close(self) -> None:
         for broker in self.both:

@@ -17,7 +17,7 @@ from tests.ledger_model.naive_model import Account, NaiveLedger
 class Comparison:
     """Two brokers on one database, one of whom is asked, and the model, which knows what time it is for each."""
 
-    def __init__(self, brokers: Brokers, account_ids: Sequence[str]) -> None:
+    def __init__(self, brokers: Brokers[Broker], account_ids: Sequence[str]) -> None:
         self._brokers = brokers
         self._turn = 0
         self._model = NaiveLedger()
@@ -48,7 +48,7 @@ class Comparison:
         answers, commits = self._broker.execute(commands)
         expected, batches = self._expected(commands)
         for command, answer, expected_answer in zip(commands, answers, expected, strict=True):
-            _refuse_differences(answer, expected_answer, f"the answer to {command}")
+            refuse_differences(answer, expected_answer, f"the answer to {command}")
         assert commits == batches, f"{commands} made {commits} batches, expected {batches}"
         self.last_was_answered = "reason" not in answers[-1]
 
@@ -62,7 +62,7 @@ class Comparison:
             }
             for account_id, account in accounts.items()
         }
-        _refuse_differences(self._broker.read(accounts), expected, "what is read")
+        refuse_differences(self._broker.read(accounts), expected, "what is read")
 
     def close_the_books(self) -> None:
         """Compares all entries, and audits."""
@@ -70,7 +70,7 @@ class Comparison:
         self.execute([Settle(account_id) for account_id in account_ids])
         self.look()
         sums = {account_id: _entry_sums(account) for account_id, account in self._model.accounts.items()}
-        _refuse_differences(self._broker.entry_sums(account_ids), sums, "what the entries come to")
+        refuse_differences(self._broker.entry_sums(account_ids), sums, "what the entries come to")
         # What another example has left behind is not to be found again.
         violations = [found for found in self._broker.violations() if found.account_id in {"", *account_ids}]
         assert not violations, f"the audit found {violations}"
@@ -102,18 +102,18 @@ class Comparison:
         return account
 
 
-def _refuse_differences(found: Figures, expected: Figures, what: str) -> None:
+def refuse_differences(found: Figures, expected: Figures, what: str) -> None:
     differences = list(_differences(found, expected))
     if differences:
         raise AssertionError(f"{what} differs: {'; '.join(differences)}")
 
 
-def _differences(found: Any, expected: Any, *path: str) -> Iterator[str]:
+def _differences(found: Any, expected: Any, *path: object) -> Iterator[str]:
     if isinstance(found, dict) and isinstance(expected, dict):
-        for key in sorted(found.keys() | expected.keys()):
+        for key in sorted(found.keys() | expected.keys(), key=str):
             yield from _differences(found.get(key), expected.get(key), *path, key)
     elif found != expected:
-        yield f"{'.'.join(path)} is {found}, not {expected}"
+        yield f"{'.'.join(map(str, path))} is {found}, not {expected}"
 
 
 def _entry_sums(account: Account) -> Figures:

@@ -13,7 +13,7 @@ from broker_service.domain import commands as ask
 from broker_service.domain import purchase_commands as sales
 from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.records import MAX_CREDITS, GrantKind
-from tests.ledger_model.brokers import Brokers
+from tests.ledger_model.brokers import Broker, Brokers
 from tests.ledger_model.changes import about_another, with_a_change
 from tests.ledger_model.comparison import Comparison
 from tests.ledger_model.requests import MAX_TTL, OWNERS, SECOND, TICK, Asked, Making, Requests
@@ -43,7 +43,7 @@ gifts = st.lists(st.tuples(amounts, kinds, priorities, lives), max_size=4)
 class LedgerMachine(RuleBasedStateMachine):
     """A command is executed at once, or waits to arrive together with those behind it."""
 
-    def __init__(self, brokers: Brokers) -> None:
+    def __init__(self, brokers: Brokers[Broker]) -> None:
         super().__init__()
         self.brokers = brokers
         self.requests = Requests(brokers.begin_example(), brokers.shards)

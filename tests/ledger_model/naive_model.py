@@ -47,6 +47,7 @@ class Grant:
     expire_time: datetime | None
     create_time: datetime
     gone_credits: int = 0
+    revoked: bool = False  # What comes back to it is gone at once.
     spent_credits = property(lambda it: sum((row.captured - row.refunded)[it.grant_id] for row in it.rows.values()))
     reserved_credits = property(lambda it: sum(row.open[it.grant_id] for row in it.rows.values()))
     remaining_credits = property(lambda it: it.credits - it.gone_credits - it.spent_credits)
@@ -78,7 +79,8 @@ class Account:
             if row.state == "ACTIVE" and now >= row.expire_time:
                 row.state, row.resolve_time, self.last_change = "EXPIRED", row.expire_time, now
         for grant in self.grants.values():
-            if grant.expire_time is not None and now >= grant.expire_time and grant.free_credits:
+            expired = grant.expire_time is not None and now >= grant.expire_time
+            if grant.free_credits and (expired or grant.revoked):
                 grant.gone_credits, self.last_change = grant.gone_credits + grant.free_credits, now
 
     def add(self, grant_id: str, *terms: Any, priority: int = DEFAULT_PRIORITY) -> None:

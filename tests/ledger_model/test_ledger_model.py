@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from broker_service.bootstrap import initialize
-from tests.ledger_model.brokers import START, Brokers
+from tests.ledger_model.brokers import START, Broker, Brokers
 from tests.ledger_model.machine import LedgerMachine
 
 CHAOS_SECONDS = float(os.environ.get("IAP_CHAOS_SECONDS", "0"))
@@ -37,7 +37,7 @@ _SETTINGS = settings(
 
 def run_machine(url: str, shards: int, seeds: Iterable[int]) -> None:
     initialize(url, shards=shards, clock=lambda: START)
-    with Brokers(url, shards=shards) as brokers:
+    with Brokers(url, Broker, shards=shards) as brokers:
 
         class Machine(LedgerMachine):
             def __init__(self) -> None:

@@ -60,6 +60,8 @@ class StripeApi:
         self.refund_status = "succeeded"
         self.method = CARD_GOOD
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        # Hears of each request's method, path and progress: "asked" and "done". What it raises then is the answer.
+        self.listener: Callable[[str, str, str], None] = lambda _method, _path, _progress: None
         self._answers: dict[str, tuple[tuple[str, Json], int, Json]] = {}
         self._numbers = itertools.count(1)
         self.app = Starlette(
@@ -150,7 +152,9 @@ class StripeApi:
         try:
             self._check_key(request)
             trouble = self._trouble(request)
+            self.listener(request.method, request.url.path, "asked")
             status, body = self._once(request, parameters, work)
+            self.listener(request.method, request.url.path, "done")
         except ApiError as error:
             # As Stripe does where the answer would be the same again.
             return JSONResponse(error.body, error.status, {"stripe-should-retry": "false"})
