@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sys
@@ -44,9 +45,10 @@ async def read_instructions(process: Process) -> str:
 
 
 async def paste(*lines: str) -> str:
-    """Run lines in one shell, in the project's directory; return what they print."""
+    """Run lines in a new shell that knows none of our variables, in the project's directory; return what they print."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("IAP_")}
     shell = await asyncio.create_subprocess_exec(
-        *("sh", "-e", "-c", "\n".join(lines)), cwd=ROOT, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        *("sh", "-e", "-c", "\n".join(lines)), cwd=ROOT, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
     )
     output, errors = await asyncio.wait_for(shell.communicate(), 30)
     assert shell.returncode == 0, errors.decode()
