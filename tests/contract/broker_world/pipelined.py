@@ -151,17 +151,22 @@ class _Stream:
                     answer.set_exception(end)
 
 
+def result_error(result: broker_pb2.PipelineResult) -> grpc.aio.AioRpcError:
+    """Returns the error of an operation as the one that its unary call would have ended with."""
+    status: status_pb2.Status = result.error
+    details = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
+    return grpc.aio.AioRpcError(_CODES[status.code], grpc.aio.Metadata(), details, status.message)
+
+
 def _answer(answer: asyncio.Future[Any], result: broker_pb2.PipelineResult) -> None:
     if answer.done():
         return
     name = result.WhichOneof("response")
     assert name is not None
-    if name != "error":
+    if name == "error":
+        answer.set_exception(result_error(result))
+    else:
         answer.set_result(getattr(result, name))
-        return
-    status: status_pb2.Status = result.error
-    details = grpc.aio.Metadata(("grpc-status-details-bin", status.SerializeToString()))
-    answer.set_exception(grpc.aio.AioRpcError(_CODES[status.code], grpc.aio.Metadata(), details, status.message))
 
 
 def _rpc_error(code: grpc.StatusCode, message: str) -> grpc.aio.AioRpcError:
