@@ -137,6 +137,8 @@ class Pipeline:
         while self._queue:
             ready = [stream for stream in self._streams if stream.is_ready]
             if not ready:
+                for stream in self._streams:
+                    stream.open_again()
                 return
             batch = self._next_batch()
             if batch:

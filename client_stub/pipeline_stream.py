@@ -95,11 +95,13 @@ class PipelineStream:
         self._to_send: list[Operation] = []
         self._to_cancel: list[int] = []
         self._has_something_to_send = asyncio.Event()
+        self._is_wanted = asyncio.Event()
         self._last_sequence = 0
         self._call: Any = None
         self._running: asyncio.Task[None] | None = None
         self.is_open = False
         self._is_writing = False
+        self._has_failed_to_write = False
         self._is_closing = False
 
     def __len__(self) -> int:
@@ -113,6 +115,10 @@ class PipelineStream:
     def start(self) -> None:
         """Open the stream, and again whenever it ends."""
         self._running = asyncio.get_running_loop().create_task(self._run())
+
+    def open_again(self) -> None:
+        """Have it opened again now that somebody waits, if it was refused."""
+        self._is_wanted.set()
 
     def send(self, operations: list[Operation]) -> None:
         """Send operations in one message; the stream is ready."""
@@ -149,6 +155,11 @@ class PipelineStream:
         while not self._is_closing:
             has_answered, error = await self._converse()
             self._hand_on(error)
+            if error.code not in retry_policy.RETRYABLE_CODES:
+                # Nothing says that it will be let in later; whoever asks next finds out.
+                self._is_wanted.clear()
+                await self._is_wanted.wait()
+                continue
             # One that has carried operations is replaced at once, such as when its broker stops and another takes over.
             failures = 0 if has_answered else failures + 1
             if failures and not self._is_closing:
@@ -159,7 +170,7 @@ class PipelineStream:
         call: Any = self._stub.Pipeline(metadata=self._metadata, wait_for_ready=True)
         self._call = call
         writing: asyncio.Task[None] | None = None
-        has_answered = False
+        has_answered = self._has_failed_to_write = False
         try:
             # What is sent before the broker has let the stream in might reach it long after its time.
             await call.initial_metadata()
@@ -170,14 +181,18 @@ class PipelineStream:
                 has_answered = True
                 self._take(response)
         except grpc.aio.AioRpcError as error:
-            return has_answered, to_iap_error(error)
+            ended = to_iap_error(error)
+            # A write that fails as the call ends makes gRPC forget what the call ended with
+            # (https://github.com/grpc/grpc/issues/36066); the next stream will tell.
+            if not (self._has_failed_to_write and ended.code is _INTERNAL):
+                return has_answered, ended
         finally:
             self.is_open = False
             if writing is not None:
                 writing.cancel()
             call.cancel()
         return has_answered, UnavailableError(
-            "the server has ended the stream", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
+            "the stream to the server has broken", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
         )
 
     def _hand_on(self, error: IapError) -> None:
@@ -201,21 +216,21 @@ class PipelineStream:
         return left
 
     async def _write_all(self, call: Any) -> None:
-        # When it cannot be written to any more, the call ends, and reading tells how.
-        with contextlib.suppress(*_CALL_HAS_ENDED):
-            while True:
-                await self._has_something_to_send.wait()
-                self._has_something_to_send.clear()
-                message = self._next_message()
-                if not (message.operations or message.cancelled_sequences):
-                    self._operations.dispatch_soon()
-                    continue
+        """Write what is to be sent until the call ends; reading tells how it did."""
+        while True:
+            await self._has_something_to_send.wait()
+            self._has_something_to_send.clear()
+            message = self._next_message()
+            if message.operations or message.cancelled_sequences:
                 self._is_writing = True
                 try:
                     await call.write(message)
+                except _CALL_HAS_ENDED:
+                    self._has_failed_to_write = True
+                    return
                 finally:
                     self._is_writing = False
-                self._operations.dispatch_soon()
+            self._operations.dispatch_soon()
 
     def _next_message(self) -> broker_pb2.PipelineRequest:
         now = asyncio.get_running_loop().time()

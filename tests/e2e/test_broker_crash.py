@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from client_stub.accounts import AccountClient
-from client_stub.broker import BrokerClient
+from client_stub.broker import TRANSPORTS, BrokerClient, Transport
 from client_stub.errors import IapError
 from deploy.local_mesh import LocalMesh
 from deploy.seeding import Seeded, buy_pack, seed
@@ -35,8 +35,11 @@ async def seeded(mesh: LocalMesh) -> Seeded:
     return found
 
 
-async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(mesh: LocalMesh, seeded: Seeded) -> None:
-    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key) as broker:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(
+    mesh: LocalMesh, seeded: Seeded, transport: Transport
+) -> None:
+    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key, transport=transport) as broker:
         reserved = await broker.reserve(account_token=seeded.account_token, credits=7)
         await mesh.broker.kill()
         # Asked while the broker is down: the client waits for it to come back.
@@ -52,8 +55,9 @@ async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(mesh: L
     assert (await mesh.audit()).violations == ()
 
 
+@pytest.mark.parametrize(("transport", "connections"), [("unary", 1), ("pipelined", 2)])
 async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twice(
-    mesh: LocalMesh, seeded: Seeded
+    mesh: LocalMesh, seeded: Seeded, transport: Transport, connections: int
 ) -> None:
     """Eight callers charge one credit at a time, and repeat a request with its id until it is answered."""
     callers, charges_per_caller, kills = 8, 10, 6
@@ -101,7 +105,9 @@ async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twic
             await mesh.broker.kill()
             await mesh.broker.start()
 
-    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key) as broker:
+    async with BrokerClient.connect(
+        mesh.broker.address, key=seeded.provider_key, transport=transport, connections=connections
+    ) as broker:
         killer = asyncio.create_task(kill_now_and_then())
         await asyncio.gather(*(charge_all(broker) for _ in range(callers)))
         await killer
@@ -112,3 +118,32 @@ async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twic
     books = await mesh.audit()
     assert books.violations == ()
     assert books.captured_credits == callers * charges_per_caller
+
+
+async def test_what_was_unanswered_at_a_kill_is_sent_again_and_counted_once(mesh: LocalMesh, seeded: Seeded) -> None:
+    """A burst over two streams, in the midst of which the broker is killed: the client settles it by itself."""
+    charges = 100
+    async with BrokerClient.connect(
+        mesh.broker.address, key=seeded.provider_key, transport="pipelined", connections=2, timeout_seconds=30
+    ) as broker:
+        answered, some_answered = 0, asyncio.Event()
+
+        async def charge_one() -> str:
+            nonlocal answered
+            # Not all in one commit, and each in one of several messages.
+            await asyncio.sleep(random.Random(answered).uniform(0, 0.2))
+            charged = await broker.charge(account_token=seeded.account_token, credits=1)
+            answered += 1
+            if answered == charges // 5:
+                some_answered.set()
+            return charged.reservation.reservation_id
+
+        burst = asyncio.gather(*(charge_one() for _ in range(charges)))
+        await asyncio.wait_for(some_answered.wait(), 20)
+        await mesh.broker.kill()
+        assert answered < charges
+        await mesh.broker.start()
+        reservation_ids = await burst
+    assert len(set(reservation_ids)) == charges
+    books = await mesh.audit()
+    assert (books.violations, books.captured_credits, books.reserved_credits) == ((), charges, 0)
