@@ -8,6 +8,7 @@ costs and does the work.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from provider_service.services.charge import Charge
@@ -63,6 +64,15 @@ class InvalidOption(Exception):
         self.description = description
 
 
+class AfterCrash(StrEnum):
+    """What becomes of a request whose work was cut off: whether it took effect is unknown, and it is not paid."""
+
+    RELEASE = "release"
+    """The credits go back, and the work is not done again. Right for work whose repetition would be felt."""
+    RESUME = "resume"
+    """The work is done again under the same request_id, and paid. Right only if that id makes it take effect once."""
+
+
 class Service(Protocol):
     """Something a provider sells, priced request by request in whole credits."""
 
@@ -81,6 +91,10 @@ class Service(Protocol):
     @property
     def input_schema(self) -> Mapping[str, Json]:
         """The JSON Schema of the input."""
+
+    @property
+    def after_crash(self) -> AfterCrash:
+        """What becomes of work that the end of the process has cut off."""
 
     def quote(self, service_input: Mapping[str, Json]) -> Quote:
         """Checks the input and prices it. Pure: no I/O, and the same input gives the same quote.

@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from provider_service.gateways.sandbox_sms import FAILING_RECIPIENT
 from provider_service.services.service import (
+    AfterCrash,
     FieldViolation,
     InvalidInput,
     Json,
@@ -208,3 +209,8 @@ async def test_the_recipients_that_fail_can_be_chosen(make_service: ServiceMaker
 def test_the_schema_describes_the_input(service: Service) -> None:
     assert service.input_schema["required"] == ["to", "text"]
     assert service.input_schema["additionalProperties"] is False
+
+
+def test_only_a_gateway_that_keeps_its_ids_is_asked_again_after_a_crash(make_service: ServiceMaker) -> None:
+    assert make_service({"gateway": "sandbox"}).after_crash == AfterCrash.RELEASE
+    assert make_service({"gateway": "http", "url": "http://127.0.0.1/send"}).after_crash == AfterCrash.RESUME
