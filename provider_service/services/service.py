@@ -1,15 +1,15 @@
 """What a service is: the interface every service a provider sells fulfils.
 
-A new service is one module and one entry point. The module has a class with the members of `Service` and a
-function `create_service(options)` that makes one; the entry point, in the group `iap_mesh.services`, names
-that function. Charging, replays, deadlines and transport are not a service's concern: it says what a request
-costs and does the work.
+`provider_service.sdk` makes one of a function. Without it, a service is one module and one entry point: the module has
+a class with the members of `Service` and a function `create_service(options)` that makes one; the entry point, in the
+group `iap_mesh.services`, names that function. Charging, replays, deadlines and transport are not a service's
+concern: it says what a request costs and does the work.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from provider_service.services.charge import Charge
 
@@ -23,7 +23,7 @@ class Quote:
 
     credits: int
     """Whole credits, at least 1."""
-    breakdown: Mapping[str, Json]
+    breakdown: Mapping[str, Json] = field(default_factory=dict)
     """How the price came about, for the customer to read."""
 
 
@@ -32,7 +32,7 @@ class FieldViolation:
     """One thing wrong with one field of a request's input."""
 
     field: str
-    """The field's name, relative to the input: `to`, not `input.to`."""
+    """The field's name, relative to the input: `to`, not `input.to`; empty for the input as a whole."""
     description: str
     """What the field must be, as a phrase that follows its name: "must be text"."""
 
@@ -111,6 +111,14 @@ class Service(Protocol):
 
     async def close(self) -> None:
         """Lets go of connections and threads. Called once, when no request runs any more."""
+
+
+@runtime_checkable
+class OpenedService(Protocol):
+    """What a service also is that has something to do in the event loop before its first request."""
+
+    async def open(self) -> None:
+        """Makes ready for requests. Called once, before the server listens; what it raises ends the process."""
 
 
 ServiceFactory: TypeAlias = Callable[[Mapping[str, str]], Service]
