@@ -4,9 +4,10 @@ import inspect
 import types
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import Any, Final, Union, get_origin, get_type_hints, is_typeddict
+from typing import Any, Final, Union, get_origin, get_type_hints
 
 from pydantic import BaseModel
+from typing_extensions import is_typeddict
 
 from provider_service.sdk.invalid_declaration import InvalidDeclaration
 
@@ -99,7 +100,7 @@ def _check_output_type(annotation: object, where: str) -> None:
     origin = get_origin(annotation) or annotation
     if isinstance(annotation, types.UnionType) or origin is Union or not isinstance(origin, type):
         return
-    if origin is object or is_structure(annotation):
+    if origin in {Any, object} or is_structure(annotation):
         return
     if issubclass(origin, AsyncIterator):
         raise InvalidDeclaration(f"{where} returns an iterator; a function that streams has `yield` in it itself")

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, get_origin, is_typeddict
+from typing import Any, Final, Protocol, get_origin
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import is_typeddict
 
 from client_stub.structs import to_struct
 from provider_service.sdk.invalid_declaration import InvalidDeclaration
