@@ -6,12 +6,12 @@ group `iap_mesh.services`, names that function. Charging, replays, deadlines and
 concern: it says what a request costs and does the work.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from provider_service.services.charge import Charge
+from provider_service.services.charge import Charge, StreamCharge
 
 Json: TypeAlias = bool | float | int | str | list["Json"] | dict[str, "Json"] | None
 """A JSON value. Input that came as a protobuf `Struct` has every number as a float."""
@@ -119,6 +119,37 @@ class OpenedService(Protocol):
 
     async def open(self) -> None:
         """Makes ready for requests. Called once, before the server listens; what it raises ends the process."""
+
+
+@runtime_checkable
+class StreamedService(Service, Protocol):
+    """A service that answers in chunks and meters credits as it goes.
+
+    Its `quote` tells the most that the request can cost, or what it is likely to cost where the input sets no bound.
+    Before the first chunk the smaller of that and `slice_credits` is set aside, then a slice ahead of the meter each
+    time, but nothing beyond the quote until the meter is beyond it. An account that holds less gets what it can pay.
+    """
+
+    @property
+    def slice_credits(self) -> int:
+        """How many whole credits are set aside at a time, at least 1: what is delivered in about ten seconds, say.
+
+        Larger slices cost fewer calls to the broker, and keep more of the customer's credits from other uses.
+        """
+
+    @property
+    def streams_only(self) -> bool:
+        """Whether it cannot answer in one piece: `perform` is then never called, and ServeRequest is refused."""
+
+    def stream(self, service_input: Mapping[str, Json], charge: StreamCharge) -> AsyncIterator[Mapping[str, Json]]:
+        """Does the work and yields its output in chunks, each at most 4 MiB; an asynchronous generator as a rule.
+
+        It meters what a chunk costs before it yields it, and is driven no faster than the caller reads. When the
+        caller leaves, time is up or the server stops, it is cancelled where it waits or, while it is suspended in a
+        `yield`, closed; it should then end at once. Raises InvalidInput and ServiceFailure; what was delivered before
+        is paid all the same. Unlike `perform` it is never called again with the same `charge.request_id`, unless the
+        process died before anything was delivered.
+        """
 
 
 ServiceFactory: TypeAlias = Callable[[Mapping[str, str]], Service]
