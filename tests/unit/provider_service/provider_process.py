@@ -17,7 +17,6 @@ async def start(
 ) -> Process:
     """Starts a provider that finds the services installed in one directory, in another."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("IAP_")}
-    found = {"PYTHONPATH": f"{ROOT}{os.pathsep}{installed}"}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
