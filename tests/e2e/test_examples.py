@@ -52,7 +52,7 @@ async def run_in_shell(script: str, *, directory: Path, environment: Mapping[str
         start_new_session=True,
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), 100)
+        output, _ = await asyncio.wait_for(process.communicate(), 280)
     finally:
         if process.returncode != 0:
             # The servers in its background would stay.
@@ -61,6 +61,7 @@ async def run_in_shell(script: str, *, directory: Path, environment: Mapping[str
     return output.decode()
 
 
+@pytest.mark.timeout(300)
 async def test_the_page_leads_from_a_clone_to_a_paid_request(environment: Mapping[str, str], tmp_path: Path) -> None:
     installation, *steps = blocks("sh")
     assert [line.partition("#")[0].strip() for line in installation.splitlines()] == INSTALLATION
