@@ -29,8 +29,7 @@ class FakeCharge:
 
     def capture(self, credits: int) -> None:
         """Notes what the work cost; TypeError or ValueError for what cannot be captured."""
-        if not isinstance(credits, int) or isinstance(credits, bool):
-            raise TypeError(f"credits must be a whole number, not {type(credits).__name__}")
+        _check_whole(credits)
         if not 0 <= credits <= self.credits:
             raise ValueError(f"credits to capture must be from 0 to {self.credits}, not {credits}")
         self.captured = credits
@@ -72,11 +71,17 @@ class FakeStreamCharge:
 
     async def meter(self, credits: int) -> None:
         """Counts what the next chunk costs. Raises InsufficientCredits, and then counts nothing."""
-        if credits < 0:
-            raise ValueError(f"credits to meter must be at least 0, not {credits}")
         self._require(credits)
         self.metered_credits += credits
 
     def _require(self, credits: int) -> None:
+        _check_whole(credits)
+        if credits < 0:
+            raise ValueError(f"credits must be 0 or more, not {credits}")
         if self.available is not None and self.metered_credits + credits > self.available:
             raise InsufficientCredits(f"{self.metered_credits + credits - self.available} more credits are needed")
+
+
+def _check_whole(credits: int) -> None:
+    if not isinstance(credits, int) or isinstance(credits, bool):
+        raise TypeError(f"credits must be a whole number, not {type(credits).__name__}")

@@ -7,7 +7,7 @@ import pytest
 from provider_service.sdk import Charge, DeclaredService, InvalidDeclaration, StreamCharge, service
 from provider_service.sdk.testing import FakeCharge, FakeStreamCharge
 from provider_service.services.charge import InsufficientCredits
-from provider_service.services.service import StreamedService
+from provider_service.services.service import is_streamed
 from tests.unit.provider_service.sdk.example_functions import Found, Text, shout
 
 
@@ -27,13 +27,13 @@ async def collect(chunks: AsyncIterator[object]) -> list[object]:
 
 async def test_a_function_that_yields_is_a_service_that_streams() -> None:
     spelling = make_spelling()
-    assert isinstance(spelling, StreamedService)
+    assert is_streamed(spelling)
     assert (spelling.streams_only, spelling.slice_credits) == (True, 5)
     charge = FakeStreamCharge()
     assert await collect(spelling.stream({"text": "hi"}, charge)) == [{"letter": "h"}, {"letter": "i"}]
     assert charge.metered_credits == 4
     made = spelling.create_service({})
-    assert isinstance(made, StreamedService)
+    assert is_streamed(made)
     assert len(await collect(made.stream({"text": "abc"}, FakeStreamCharge()))) == 3
 
 
@@ -42,14 +42,14 @@ async def test_a_function_that_returns_does_not_stream_until_told_how() -> None:
     async def both(request: Text, charge: Charge) -> dict[str, str]:
         return {"text": request.text}
 
-    assert not hasattr(both, "stream")
+    assert not is_streamed(both)
 
     @both.streaming
     async def both_in_chunks(request: Text, charge: StreamCharge) -> AsyncGenerator[Found, None]:
         yield Found(position=1, steps=request.times)
 
     for made in (both, both.create_service({})):
-        assert isinstance(made, StreamedService)
+        assert is_streamed(made)
         assert not made.streams_only
         assert await made.perform({"text": "a"}, FakeCharge()) == {"text": "a"}
         assert await collect(made.stream({"text": "a", "times": 2}, FakeStreamCharge())) == [
@@ -85,7 +85,7 @@ async def test_a_stream_that_is_left_is_closed_at_once() -> None:
             closed.append(True)
 
     chunks = endless.create_service({})
-    assert isinstance(chunks, StreamedService)
+    assert is_streamed(chunks)
     stream = chunks.stream({"text": "a"}, FakeStreamCharge())
     assert isinstance(stream, AsyncGenerator)
     assert await anext(stream) == {"text": "a"}
@@ -96,7 +96,7 @@ async def test_a_stream_that_is_left_is_closed_at_once() -> None:
 async def test_a_stream_ends_when_the_credits_do() -> None:
     charge = FakeStreamCharge(available=3)
     chunks = make_spelling().create_service({})
-    assert isinstance(chunks, StreamedService)
+    assert is_streamed(chunks)
     stream = chunks.stream({"text": "hello"}, charge)
     assert await anext(stream) == {"letter": "h"}
     with pytest.raises(InsufficientCredits):
