@@ -32,6 +32,7 @@ async def test_what_is_set_up_wrong_at_the_broker_is_told_at_the_start(tmp_path:
         assert operator_key is not None
         (unpublished,) = await warnings_of(mesh, operator_key)
         assert (unpublished["event"], unpublished["service"]) == ("provider.service_not_published", "sms")
+        assert unpublished["publish_with"] == "iap provider service sms --title 'Text messages' --unit-name segment"
         (refused,) = await warnings_of(mesh, "iap_prov_no_such_key")
         assert (refused["event"], refused["reason"]) == ("provider.broker_refuses", "CREDENTIALS_INVALID")
         seeded = await seed(mesh.broker.address, operator_key=operator_key)
