@@ -22,6 +22,9 @@ class HttpSmsGateway:
     elsewhere.
     """
 
+    # Whoever answers keeps the ids: an `Idempotency-Key` it has seen must not be sent again, whoever asks.
+    outlasting_ids = True
+
     def __init__(self, *, url: str, token: str | None = None, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._url = url
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity"}

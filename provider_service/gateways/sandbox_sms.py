@@ -37,6 +37,8 @@ class SandboxSmsGateway:
     is new.
     """
 
+    outlasting_ids = False
+
     def __init__(
         self,
         *,

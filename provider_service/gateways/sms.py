@@ -41,6 +41,10 @@ class SmsReceipt:
 class SmsGateway(Protocol):
     """A way to send text messages."""
 
+    @property
+    def outlasting_ids(self) -> bool:
+        """Whether a request_id sent before a crash of this process is known as sent before after it, too."""
+
     async def send(self, message: SmsMessage) -> SmsReceipt:
         """Hands over one message; it is accepted once this returns. Raises GatewayError."""
 

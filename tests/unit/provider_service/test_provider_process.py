@@ -25,12 +25,13 @@ ROOT = Path(__file__).parents[3]
 MODULE = '''
 import asyncio
 from pathlib import Path
-from provider_service.services.service import Quote, ServiceFailure
+from provider_service.services.service import AfterCrash, Quote, ServiceFailure
 
 class Held:
     """Works until the file that the input names exists."""
 
     name, title, unit_name, input_schema = "held", "Held", "piece", {}
+    after_crash = AfterCrash.RELEASE
 
     def quote(self, service_input):
         return Quote(credits=1, breakdown={})

@@ -12,6 +12,7 @@ DEFAULTS: Mapping[str, Any] = {
     "broker": "127.0.0.1:50051",
     "key": "provider-key",
     "services": None,
+    "service_references": (),
     "options": (),
     "tls_certificate": None,
     "tls_key": None,

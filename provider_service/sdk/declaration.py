@@ -1,0 +1,90 @@
+"""The decorator that makes a service of a function."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+from provider_service.sdk.declared_service import DeclaredService, Label
+from provider_service.sdk.invalid_declaration import InvalidDeclaration
+from provider_service.sdk.lifespans import Lifespan, LifespanFunction
+from provider_service.sdk.option_values import OptionReader
+from provider_service.sdk.prices import Price, PriceFunction
+from provider_service.sdk.signatures import read_signature
+from provider_service.sdk.typed_input import make_input_reader
+from provider_service.services.service import AfterCrash
+
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
+# The broker's rules for what is published (protos: catalog.proto).
+_NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{1,62}")
+_TITLE_MAXIMUM: Final = 100
+_UNIT_MAXIMUM: Final = 40
+
+
+def service(
+    *,
+    name: str,
+    title: str,
+    unit: str,
+    price: int | PriceFunction = 1,
+    options: type[Any] | None = None,
+    lifespan: LifespanFunction | None = None,
+    after_crash: AfterCrash | Literal["release", "resume"] = AfterCrash.RELEASE,
+) -> Callable[[Callable[Parameters, Answer]], DeclaredService[Parameters, Answer]]:
+    """Makes a service of an async function `(request, charge) -> output`, which stays callable as it was.
+
+    - `name`: the slug that requests name it by, 2 to 63 of a–z, 0–9 and hyphen, a letter first.
+    - `title`: its name for people.
+    - `unit`: what is counted, in the singular, such as "segment".
+    - `price`: whole credits for every request; or a pure function of the typed request (and of the options, if it takes
+      two arguments) that returns whole credits or a Quote. Where only the work shows the price, it is the most that can
+      come of it, and the function calls `charge.capture` with the real one.
+    - `options`: a dataclass or pydantic model of what `--option name.key=value` may set.
+    - `lifespan`: an async context manager, or an async generator function with one `yield`, that is entered before the
+      first request and left after the last. It is called with the options if there are any.
+    - `after_crash`: "resume" if work that a crash has cut off is to be done again, which takes work that its request_id
+      makes take effect once; "release" if it is to be given up and its credits given back.
+
+    A function with a third parameter gets there what the lifespan yields or, without one, the options.
+    Raises InvalidDeclaration, which says what to write.
+    """
+    label = Label(name=name, title=title, unit_name=unit, after_crash=_read_after_crash(after_crash))
+    _check_label(label)
+
+    def declare(function: Callable[Parameters, Answer]) -> DeclaredService[Parameters, Answer]:
+        option_reader = None if options is None else OptionReader(options, service=name)
+        signature = read_signature(function, resource_offered=options is not None or lifespan is not None)
+        return DeclaredService(
+            function,
+            label=label,
+            input_reader=make_input_reader(signature.request_type, where=signature.where),
+            price=Price(price, service=name, has_options=options is not None),
+            option_reader=option_reader,
+            lifespan=None if lifespan is None else Lifespan(lifespan, has_options=options is not None),
+            takes_resource=signature.takes_resource,
+        )
+
+    return declare
+
+
+def _check_label(label: Label) -> None:
+    for argument, value in (("name", label.name), ("title", label.title), ("unit", label.unit_name)):
+        if not isinstance(value, str):
+            # Most likely `@service` without its arguments, or a number.
+            raise InvalidDeclaration(f"@service: {argument} must be text, not {type(value).__name__}")
+    if not _NAME_PATTERN.fullmatch(label.name):
+        raise InvalidDeclaration(
+            f"@service: name must be 2 to 63 characters of a–z, 0–9 and hyphen, a letter first, such as "
+            f'name="page-titles"; it is {label.name!r}'
+        )
+    for argument, value, maximum in (("title", label.title, _TITLE_MAXIMUM), ("unit", label.unit_name, _UNIT_MAXIMUM)):
+        if not 1 <= len(value) <= maximum or "\0" in value:
+            raise InvalidDeclaration(f"@service: {argument} must be 1 to {maximum} characters, none of them NUL")
+
+
+def _read_after_crash(value: str) -> AfterCrash:
+    try:
+        return AfterCrash(value)
+    except ValueError:
+        raise InvalidDeclaration('@service: after_crash must be "release" or "resume"') from None
