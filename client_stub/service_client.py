@@ -97,10 +97,15 @@ class ServiceClient(ABC):
         method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout_seconds: float | None,
+        *,
+        deadline_seconds: float | None = None,
     ) -> AsyncGenerator[Response, None]:
-        """Make one call that is answered for as long as the server likes; the timeout is for the first answer."""
+        """Make one call that is answered for as long as the server likes, or until a deadline.
+
+        The timeout is for the first answer.
+        """
         timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        call = method(request, metadata=self._metadata, wait_for_ready=True)
+        call = method(request, timeout=deadline_seconds, metadata=self._metadata, wait_for_ready=True)
         try:
             received: Any = await asyncio.wait_for(call.read(), timeout)
             while received is not grpc.aio.EOF:

@@ -21,6 +21,7 @@ from provider_service.charging.paid_requests import PaidRequests
 from provider_service.charging.payments import Payments
 from provider_service.charging.pricing import PriceList
 from provider_service.charging.refusals import DOMAIN
+from provider_service.charging.streams import PaidStreams
 from provider_service.services.service import InvalidOption, OpenedService, Service
 from provider_service.settings import Settings
 from provider_service.transport.provider_servicer import SERVICE_NAME, ProviderServicer
@@ -44,8 +45,8 @@ async def serve(settings: Settings, services: Iterable[Service]) -> None:
         checks.add(asyncio.create_task(_check(settings, price_list.services)))
 
     async def settle_and_close() -> None:
-        for check in checks:
-            check.cancel()
+        for task in (*checks, ending):
+            task.cancel()
         left = await pending.drain(SETTLE_DRAIN_SECONDS)
         if left:
             _logger.warning("provider.left_unsettled", requests=left)
@@ -53,14 +54,21 @@ async def serve(settings: Settings, services: Iterable[Service]) -> None:
             await _close(service)
         await broker.close()
 
+    node = Node(_node_options(settings), domain=DOMAIN, service_names=[SERVICE_NAME])
+    streams = PaidStreams(broker, pending=pending)
+
+    async def end_streams() -> None:
+        await node.ending.wait()
+        streams.end_all()
+
+    ending = asyncio.create_task(end_streams())
     try:
         for service in price_list.services:
             await _open(service)
     except BaseException:
         await settle_and_close()
         raise
-    node = Node(_node_options(settings), domain=DOMAIN, service_names=[SERVICE_NAME])
-    servicer = ProviderServicer(price_list, PaidRequests(Payments(broker), pending=pending))
+    servicer = ProviderServicer(price_list, PaidRequests(Payments(broker), pending=pending), streams)
     add_ProviderServiceServicer_to_server(servicer, node.servicers)
     await serve_until_signal(node, after_stop=settle_and_close, announce=announce)
 

@@ -64,14 +64,14 @@ def invalid_input(error: InvalidInput) -> CallError:
     )
 
 
-def request_id_reused(request_id: str) -> CallError:
+def request_id_reused(request_id: str, *, rpc: str = "ServeRequest") -> CallError:
     """Answers a request_id that came with another service or input before."""
     return CallError(
         code=grpc.StatusCode.ALREADY_EXISTS,
         reason="REQUEST_ID_REUSED",
         message=f"request_id {request_id} was used before with another service or input",
         domain=DOMAIN,
-        metadata={"request_id": request_id, "rpc": "ServeRequest"},
+        metadata={"request_id": request_id, "rpc": rpc},
     )
 
 

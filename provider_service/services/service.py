@@ -9,7 +9,7 @@ concern: it says what a request costs and does the work.
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from provider_service.services.charge import Charge, StreamCharge
 
@@ -113,9 +113,8 @@ class Service(Protocol):
         """Lets go of connections and threads. Called once, when no request runs any more."""
 
 
-@runtime_checkable
 class StreamedService(Service, Protocol):
-    """A service that answers in chunks and meters credits as it goes.
+    """A service that answers in chunks and meters credits as it goes; known by having `stream`.
 
     Its `quote` tells the most that the request can cost, or what it is likely to cost where the input sets no bound.
     Before the first chunk the smaller of that and `slice_credits` is set aside, then a slice ahead of the meter each
@@ -142,6 +141,11 @@ class StreamedService(Service, Protocol):
         is paid all the same. Unlike `perform` it is never called again with the same `charge.request_id`, unless the
         process died before anything was delivered.
         """
+
+
+def is_streamed(service: Service) -> TypeGuard[StreamedService]:
+    """Tells whether a service answers in chunks."""
+    return callable(getattr(service, "stream", None))
 
 
 @runtime_checkable
