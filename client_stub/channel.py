@@ -42,16 +42,24 @@ class TlsOptions:
     server_name: str | None = None
 
 
-def open_channel(target: str, *, tls: TlsOptions | None = None, insecure: bool = False) -> grpc.aio.Channel:
+def open_channel(
+    target: str, *, tls: TlsOptions | None = None, insecure: bool = False, unread_bytes: int | None = None
+) -> grpc.aio.Channel:
     """Return a channel to a broker or provider; it connects with the first call. Needs a running event loop.
 
     Failed attempts are repeated when the server is unavailable or drops the call, and only then. A target of several
     servers gets each call to the next one that is healthy. Plaintext is for this machine; for others it takes
     `insecure`. ConfigurationError when it is missing, or when the target or a TLS file cannot be used. The caller
     closes the channel.
+
+    `unread_bytes` is about how much of a stream is taken in ahead of its reader; by default gRPC decides, and that may
+    be megabytes.
     """
     parsed = parse_target(target)
     options = _options(parsed, tls)
+    if unread_bytes is not None:
+        # The first would widen the window as long as it makes the connection faster, whether or not anybody reads.
+        options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", unread_bytes)]
     if tls is None:
         if not parsed.loopback and not insecure:
             raise ConfigurationError(

@@ -25,6 +25,9 @@ from client_stub.structs import to_struct
 class ProviderClient(ServiceClient):
     """ProviderService; the account token in a request is its credential, so that no key is needed."""
 
+    # Of a stream, what is sent is paid, read or not. gRPC takes no less than this.
+    _unread_bytes = 16 * 1024
+
     def _bind(self, channel: grpc.aio.Channel) -> None:
         self._stub = ProviderServiceStub(channel)
 

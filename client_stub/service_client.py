@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import grpc.aio
 
@@ -30,6 +30,9 @@ class ServiceClient(ABC):
     own and closes it.
     """
 
+    # Of a stream, about what is taken in ahead of its reader (`open_channel`).
+    _unread_bytes: ClassVar[int | None] = None
+
     def __init__(
         self,
         channel: grpc.aio.Channel,
@@ -54,7 +57,7 @@ class ServiceClient(ABC):
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> Self:
         """Return a client with a channel of its own; see `open_channel`. Close it, or use `async with`."""
-        channel = open_channel(target, tls=tls, insecure=insecure)
+        channel = open_channel(target, tls=tls, insecure=insecure, unread_bytes=cls._unread_bytes)
         client = cls(channel, key=key, timeout_seconds=timeout_seconds)
         client._owns_channel = True
         return client

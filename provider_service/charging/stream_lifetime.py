@@ -12,6 +12,7 @@ from provider_service.charging.stream_slices import Slices
 
 # A lost answer or a restart of the broker is got over many times before half of a ttl has passed.
 _TRIES_PER_HALF: Final = 10
+_SHORTEST_TTL_SECONDS: Final = 1.0
 _FINAL: Final = ("RESERVATION_CAPTURED", "RESERVATION_RELEASED", "RESERVATION_EXPIRED", "RESERVATION_NOT_FOUND")
 
 
@@ -22,7 +23,10 @@ class Lifetime:
         self._slices = slices
         self._end = end
         self._loop = asyncio.get_running_loop()
-        self._ttl_seconds = slices.reserved.expiry - self._loop.time()
+        reservation = slices.reserved.reservation
+        lifetime = reservation.expire_time.ToDatetime() - reservation.create_time.ToDatetime()
+        # As long as it was made for, whatever is left of that; and no less than the broker takes.
+        self._ttl_seconds = max(lifetime.total_seconds(), _SHORTEST_TTL_SECONDS)
         self._guard: asyncio.TimerHandle | None = None
         self._keeping = self._loop.create_task(self._keep())
 
@@ -40,7 +44,7 @@ class Lifetime:
             self._guard.cancel()
 
     async def _keep(self) -> None:
-        wait_seconds = self._ttl_seconds / 2
+        wait_seconds = max(self._slices.reserved.expiry - self._loop.time(), 0) / 2
         while True:
             self._guard_expiry()
             await asyncio.sleep(wait_seconds)
