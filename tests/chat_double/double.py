@@ -37,8 +37,8 @@ class Script:
     """The whole answer, as it stands, instead of what the pieces make."""
     cut_bytes: int | None = None
     """Into how many bytes at a time the answer is cut; None: into its events."""
-    first_delay_seconds: float = 0.0
-    """Before anything is answered."""
+    gate: asyncio.Event | None = None
+    """If given, nothing is answered before it is set."""
     delay_seconds: float = 0.0
     """Before each further piece."""
     ends: str = "well"
@@ -82,7 +82,8 @@ class ChatDouble:
             raise
 
     async def _answer(self, request: web.Request, body: Document, script: Script) -> web.StreamResponse:
-        await asyncio.sleep(script.first_delay_seconds)
+        if script.gate is not None:
+            await script.gate.wait()
         is_streamed = body.get("stream") is True and not script.is_stubborn and script.status == 200
         content_type = "text/event-stream" if is_streamed else "application/json"
         response = web.StreamResponse(status=script.status, headers={"Content-Type": content_type, **script.headers})

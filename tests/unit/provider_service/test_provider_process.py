@@ -169,7 +169,7 @@ async def test_a_request_that_outlasts_the_drain_is_released_before_the_end(
             {"IAP_PROVIDER_KEY": "a b"},
             "broker: the key must be visible ASCII characters without spaces",
         ),
-        (["--services", "fax"], {}, "unknown service 'fax': there are broken, held, missing, other, sms"),
+        (["--services", "fax"], {}, "unknown service 'fax': there are broken, completion, held, missing, other, sms"),
         (["--services", "broken"], {}, "the service broken cannot be started: RuntimeError: cannot work"),
         (["--services", "missing"], {}, "the service missing cannot be started: ModuleNotFoundError"),
         (["--services", "other"], {}, "the service other calls itself 'held'"),

@@ -153,7 +153,7 @@ async def test_errors_in_the_midst_of_an_answer_are_errors(
 
 async def test_an_answer_in_one_piece_has_its_time(double: ChatDouble) -> None:
     async with calling(double, whole_seconds=0.2) as calls:
-        for script in (Script(first_delay_seconds=60), Script(body=b'{"choices": ', ends="never")):
+        for script in (Script(gate=asyncio.Event()), Script(body=b'{"choices": ', ends="never")):
             double.play(script)
             error = await calls.refused(is_streamed=False)
             assert (str(error), error.retryable) == (LATE, True)
@@ -162,7 +162,7 @@ async def test_an_answer_in_one_piece_has_its_time(double: ChatDouble) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        Script(first_delay_seconds=60),
+        Script(gate=asyncio.Event()),
         Script(body=b"data: ", ends="never"),
         # Comments do not stand for an answer.
         Script(body=b": ping\n\n" * 300, cut_bytes=8, delay_seconds=0.02),

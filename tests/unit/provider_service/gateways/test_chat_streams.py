@@ -160,7 +160,7 @@ async def test_closing_the_stream_closes_the_connection(calls: Calls) -> None:
         await calls.double.left.wait()
 
 
-@pytest.mark.parametrize("script", [Script(first_delay_seconds=60), Script(hold=asyncio.Event())])
+@pytest.mark.parametrize("script", [Script(gate=asyncio.Event()), Script(hold=asyncio.Event())])
 async def test_cancelling_who_waits_closes_the_connection(calls: Calls, script: Script) -> None:
     calls.double.play(script)
     reading = asyncio.create_task(calls.stream())
