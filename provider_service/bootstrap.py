@@ -54,6 +54,7 @@ async def serve(settings: Settings, services: Iterable[Service]) -> None:
             await _close(service)
         await broker.close()
 
+    await _open_all(price_list.services, broker)
     node = Node(_node_options(settings), domain=DOMAIN, service_names=[SERVICE_NAME])
     streams = PaidStreams(broker, pending=pending)
 
@@ -62,12 +63,6 @@ async def serve(settings: Settings, services: Iterable[Service]) -> None:
         streams.end_all()
 
     ending = asyncio.create_task(end_streams())
-    try:
-        for service in price_list.services:
-            await _open(service)
-    except BaseException:
-        await settle_and_close()
-        raise
     servicer = ProviderServicer(price_list, PaidRequests(Payments(broker), pending=pending), streams)
     add_ProviderServiceServicer_to_server(servicer, node.servicers)
     await serve_until_signal(node, after_stop=settle_and_close, announce=announce)
@@ -95,6 +90,17 @@ def _node_options(settings: Settings) -> NodeOptions:
         drain_seconds=settings.drain_seconds,
         max_concurrent_calls=settings.max_concurrent_calls,
     )
+
+
+async def _open_all(services: Iterable[Service], broker: BrokerClient) -> None:
+    try:
+        for service in services:
+            await _open(service)
+    except BaseException:
+        for service in services:
+            await _close(service)
+        await broker.close()
+        raise
 
 
 async def _open(service: Service) -> None:

@@ -10,7 +10,7 @@ its tests need.
 from provider_service.sdk.declaration import service
 from provider_service.sdk.declared_service import DeclaredService
 from provider_service.sdk.invalid_declaration import InvalidDeclaration
-from provider_service.services.charge import Charge, InsufficientCredits
+from provider_service.services.charge import Charge, InsufficientCredits, StreamCharge
 from provider_service.services.service import (
     AfterCrash,
     FieldViolation,
@@ -33,5 +33,6 @@ __all__ = [
     "Json",
     "Quote",
     "ServiceFailure",
+    "StreamCharge",
     "service",
 ]

@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
-from provider_service.sdk.declared_service import DeclaredService, Label
+from provider_service.sdk.declared_service import Declaration, DeclaredService
 from provider_service.sdk.invalid_declaration import InvalidDeclaration
 from provider_service.sdk.lifespans import Lifespan, LifespanFunction
 from provider_service.sdk.option_values import OptionReader
 from provider_service.sdk.prices import Price, PriceFunction
-from provider_service.sdk.signatures import read_signature
+from provider_service.sdk.service_functions import read_function
 from provider_service.sdk.typed_input import make_input_reader
 from provider_service.services.service import AfterCrash
 
@@ -31,8 +31,11 @@ def service(
     options: type[Any] | None = None,
     lifespan: LifespanFunction | None = None,
     after_crash: AfterCrash | Literal["release", "resume"] = AfterCrash.RELEASE,
+    slice_credits: int = 10,
 ) -> Callable[[Callable[Parameters, Answer]], DeclaredService[Parameters, Answer]]:
     """Makes a service of an async function `(request, charge) -> output`, which stays callable as it was.
+
+    An async generator function makes one that answers in chunks; `@name.streaming` adds that to one that does not.
 
     - `name`: the slug that requests name it by, 2 to 63 of a–z, 0–9 and hyphen, a letter first.
     - `title`: its name for people.
@@ -45,40 +48,51 @@ def service(
       first request and left after the last. It is called with the options if there are any.
     - `after_crash`: "resume" if work that a crash has cut off is to be done again, which takes work that its request_id
       makes take effect once; "release" if it is to be given up and its credits given back.
+    - `slice_credits`: for a stream, how many credits are set aside at a time.
 
     A function with a third parameter gets there what the lifespan yields or, without one, the options.
     Raises InvalidDeclaration, which says what to write.
     """
-    label = Label(name=name, title=title, unit_name=unit, after_crash=_read_after_crash(after_crash))
-    _check_label(label)
+    _check_label(name=name, title=title, unit=unit)
+    if not isinstance(slice_credits, int) or slice_credits < 1:
+        raise InvalidDeclaration("@service: slice_credits must be whole credits, at least 1")
+    crash_policy = _read_after_crash(after_crash)
+    has_options = options is not None
+    checked_price = Price(price, service=name, has_options=has_options)
+    option_reader = None if options is None else OptionReader(options, service=name)
+    checked_lifespan = None if lifespan is None else Lifespan(lifespan, has_options=has_options)
 
     def declare(function: Callable[Parameters, Answer]) -> DeclaredService[Parameters, Answer]:
-        option_reader = None if options is None else OptionReader(options, service=name)
-        signature = read_signature(function, resource_offered=options is not None or lifespan is not None)
+        checked = read_function(function, resource_offered=has_options or lifespan is not None)
         return DeclaredService(
-            function,
-            label=label,
-            input_reader=make_input_reader(signature.request_type, where=signature.where),
-            price=Price(price, service=name, has_options=options is not None),
-            option_reader=option_reader,
-            lifespan=None if lifespan is None else Lifespan(lifespan, has_options=options is not None),
-            takes_resource=signature.takes_resource,
+            Declaration(
+                name=name,
+                title=title,
+                unit_name=unit,
+                after_crash=crash_policy,
+                slice_credits=slice_credits,
+                function=checked,
+                input_reader=make_input_reader(checked.request_type, where=checked.where),
+                price=checked_price,
+                option_reader=option_reader,
+                lifespan=checked_lifespan,
+            )
         )
 
     return declare
 
 
-def _check_label(label: Label) -> None:
-    for argument, value in (("name", label.name), ("title", label.title), ("unit", label.unit_name)):
+def _check_label(*, name: str, title: str, unit: str) -> None:
+    for argument, value in (("name", name), ("title", title), ("unit", unit)):
         if not isinstance(value, str):
             # Most likely `@service` without its arguments, or a number.
             raise InvalidDeclaration(f"@service: {argument} must be text, not {type(value).__name__}")
-    if not _NAME_PATTERN.fullmatch(label.name):
+    if not _NAME_PATTERN.fullmatch(name):
         raise InvalidDeclaration(
             f"@service: name must be 2 to 63 characters of a–z, 0–9 and hyphen, a letter first, such as "
-            f'name="page-titles"; it is {label.name!r}'
+            f'name="page-titles"; it is {name!r}'
         )
-    for argument, value, maximum in (("title", label.title, _TITLE_MAXIMUM), ("unit", label.unit_name, _UNIT_MAXIMUM)):
+    for argument, value, maximum in (("title", title, _TITLE_MAXIMUM), ("unit", unit, _UNIT_MAXIMUM)):
         if not 1 <= len(value) <= maximum or "\0" in value:
             raise InvalidDeclaration(f"@service: {argument} must be 1 to {maximum} characters, none of them NUL")
 

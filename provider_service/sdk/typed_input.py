@@ -12,7 +12,7 @@ from typing_extensions import is_typeddict
 
 from client_stub.structs import to_struct
 from provider_service.sdk.invalid_declaration import InvalidDeclaration
-from provider_service.sdk.signatures import is_structure
+from provider_service.sdk.service_functions import is_structure
 from provider_service.sdk.violations import to_violations
 from provider_service.services.service import FieldViolation, InvalidInput, Json
 

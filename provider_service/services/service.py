@@ -113,6 +113,14 @@ class Service(Protocol):
         """Lets go of connections and threads. Called once, when no request runs any more."""
 
 
+@runtime_checkable
+class OpenedService(Protocol):
+    """What a service also is that has something to do in the event loop before its first request."""
+
+    async def open(self) -> None:
+        """Makes ready for requests. Called once, before the server listens; what it raises ends the process."""
+
+
 class StreamedService(Service, Protocol):
     """A service that answers in chunks and meters credits as it goes; known by having `stream`.
 
@@ -146,14 +154,6 @@ class StreamedService(Service, Protocol):
 def is_streamed(service: Service) -> TypeGuard[StreamedService]:
     """Tells whether a service answers in chunks."""
     return callable(getattr(service, "stream", None))
-
-
-@runtime_checkable
-class OpenedService(Protocol):
-    """What a service also is that has something to do in the event loop before its first request."""
-
-    async def open(self) -> None:
-        """Makes ready for requests. Called once, before the server listens; what it raises ends the process."""
 
 
 ServiceFactory: TypeAlias = Callable[[Mapping[str, str]], Service]

@@ -17,9 +17,10 @@ _EXAMPLE: Final = "async def {name}(request: YourRequest, charge: Charge) -> dic
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """How a service's function is called."""
+class ServiceFunction:
+    """A service's function and how it is called."""
 
+    call: Callable[..., Any]
     request_type: Any
     takes_resource: bool
     streams: bool
@@ -27,7 +28,7 @@ class Signature:
     """The function's name and place, for messages."""
 
 
-def read_signature(function: Callable[..., Any], *, resource_offered: bool) -> Signature:
+def read_function(function: Callable[..., Any], *, resource_offered: bool) -> ServiceFunction:
     """Reads what a function takes and gives. Raises InvalidDeclaration, which says what to write."""
     streams = inspect.isasyncgenfunction(function)
     if not (streams or inspect.iscoroutinefunction(function)):
@@ -47,7 +48,13 @@ def read_signature(function: Callable[..., Any], *, resource_offered: bool) -> S
         )
     if "return" in hints and not streams:
         _check_output_type(hints["return"], where)
-    return Signature(request_type=hints[parameters[0]], takes_resource=takes_resource, streams=streams, where=where)
+    return ServiceFunction(
+        call=function,
+        request_type=hints[parameters[0]],
+        takes_resource=takes_resource,
+        streams=streams,
+        where=where,
+    )
 
 
 def is_structure(annotation: object) -> bool:
