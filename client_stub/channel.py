@@ -43,7 +43,12 @@ class TlsOptions:
 
 
 def open_channel(
-    target: str, *, tls: TlsOptions | None = None, insecure: bool = False, own_connection: bool = False
+    target: str,
+    *,
+    tls: TlsOptions | None = None,
+    insecure: bool = False,
+    own_connection: bool = False,
+    unread_bytes: int | None = None,
 ) -> grpc.aio.Channel:
     """Return a channel to a broker or provider; it connects with the first call. Needs a running event loop.
 
@@ -52,11 +57,17 @@ def open_channel(
     `insecure`. Equal channels of a process share their connections, but for those with an `own_connection`.
     ConfigurationError when it is missing, or when the target or a TLS file cannot be used. The caller
     closes the channel.
+
+    `unread_bytes` is about how much of a stream is taken in ahead of its reader; by default gRPC decides, and that may
+    be megabytes.
     """
     parsed = parse_target(target)
     options = _options(parsed, tls)
     if own_connection:
         options.append(("grpc.use_local_subchannel_pool", 1))
+    if unread_bytes is not None:
+        # The first would widen the window as long as it makes the connection faster, whether or not anybody reads.
+        options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", unread_bytes)]
     if tls is None:
         if not parsed.loopback and not insecure:
             raise ConfigurationError(

@@ -18,6 +18,7 @@ SETTING_NAMES: Final = (
     "broker",
     "key",
     "services",
+    "service",
     "option",
     "tls_certificate",
     "tls_key",
@@ -39,14 +40,16 @@ _SETTING_VARIABLES: Final = frozenset(ENVIRONMENT_PREFIX + name.upper() for name
 class Settings:
     """How this provider listens, which broker it works with, and what it sells.
 
-    `service_names` None: every service there is. `options` are those given as flags, by service and option name;
-    `environment` holds those variables that may be options of services.
+    `service_names` None: every service there is, or only those that `service_references` name as MODULE:FUNCTION.
+    `options` are those given as flags, by service and option name; `environment` holds those variables that may be
+    options of services.
     """
 
     listen: Address
     broker: str
     key: str = field(repr=False)
     service_names: tuple[str, ...] | None = None
+    service_references: tuple[str, ...] = ()
     options: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: ServerTls | None = None
@@ -65,6 +68,7 @@ def read_settings(
     broker: str,
     key: str | None,
     services: str | None,
+    service_references: Iterable[str],
     options: Iterable[str],
     tls_certificate: Path | None,
     tls_key: Path | None,
@@ -89,6 +93,7 @@ def read_settings(
         broker=broker,
         key=key,
         service_names=_read_service_names(services),
+        service_references=tuple(_read_reference(reference) for reference in dict.fromkeys(service_references)),
         options=dict(_read_option(option) for option in options),
         environment=_read_environment(os.environ),
         tls=_read_tls(tls_certificate, tls_key),
@@ -102,7 +107,7 @@ def read_settings(
     )
 
 
-def options_of(service: str, settings: Settings, *, known_services: Collection[str]) -> dict[str, str]:
+def options_of(service: str, settings: Settings, known_services: Collection[str]) -> dict[str, str]:
     """Returns the options of one service: those of the environment, then those given as flags, which win.
 
     A variable belongs to the service with the longest name that it begins with.
@@ -128,6 +133,13 @@ def _read_service_names(text: str | None) -> tuple[str, ...] | None:
     if not names:
         raise StartupError("--services must be names with commas between them, such as sms,fax")
     return names
+
+
+def _read_reference(text: str) -> str:
+    module, colon, function = text.strip().partition(":")
+    if not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise StartupError(f"--service must be MODULE:FUNCTION, such as rot13:rot13, not {text!r}")
+    return f"{module}:{function}"
 
 
 def _read_option(text: str) -> tuple[tuple[str, str], str]:
