@@ -81,9 +81,10 @@ class Operations(Protocol):
 
 
 class PipelineStream:
-    """Sends operations and takes their answers. `is_open`: the broker has let the stream in.
+    """Sends operations and takes their answers.
 
-    `len` tells how many it has sent that are not answered.
+    `is_open`: the broker has let the stream in; `has_ended`: it is closed for good, or its channel is. `len` tells how
+    many it has sent that are not answered.
     """
 
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, operations: Operations) -> None:
@@ -91,7 +92,7 @@ class PipelineStream:
         self._stub = BrokerServiceStub(channel)
         self._metadata = metadata
         self._operations = operations
-        self._unanswered: dict[int, Operation] = {}
+        self._unanswered: dict[int, Operation | None] = {}
         self._to_send: list[Operation] = []
         self._to_cancel: list[int] = []
         self._has_something_to_send = asyncio.Event()
@@ -100,6 +101,7 @@ class PipelineStream:
         self._call: Any = None
         self._running: asyncio.Task[None] | None = None
         self.is_open = False
+        self.has_ended = False
         self._is_writing = False
         self._has_failed_to_write = False
         self._is_closing = False
@@ -128,7 +130,8 @@ class PipelineStream:
     def forget(self, operation: Operation) -> None:
         """Cancel an operation at the broker if it is not answered."""
         if self._unanswered.get(operation.sequence) is operation:
-            del self._unanswered[operation.sequence]
+            # It counts until the broker answers it, so that a stream that is stuck is given nothing more.
+            self._unanswered[operation.sequence] = None
             self._to_cancel.append(operation.sequence)
             self._has_something_to_send.set()
 
@@ -141,8 +144,6 @@ class PipelineStream:
             await self._half_close(self._running)
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
-        for operation in self._take_unanswered():
-            operation.answer.cancel()
 
     async def _half_close(self, running: asyncio.Task[None]) -> None:
         """Let the broker end the stream by itself, as long as that takes no time."""
@@ -151,6 +152,18 @@ class PipelineStream:
         await asyncio.wait({running}, timeout=_CLOSE_SECONDS)
 
     async def _run(self) -> None:
+        try:
+            await self._keep_open()
+        except grpc.aio.UsageError:
+            # The channel is somebody else's, who has closed it.
+            pass
+        finally:
+            self.has_ended = True
+            for operation in self._take_unanswered():
+                operation.answer.cancel()
+            self._operations.dispatch_soon()
+
+    async def _keep_open(self) -> None:
         failures = 0
         while not self._is_closing:
             has_answered, error = await self._converse()
@@ -209,7 +222,7 @@ class PipelineStream:
         self._operations.add_again([operation for operation in left if not operation.answer.done()])
 
     def _take_unanswered(self) -> list[Operation]:
-        left = [*self._unanswered.values(), *self._to_send]
+        left = [operation for operation in self._unanswered.values() if operation is not None] + self._to_send
         self._unanswered.clear()
         self._to_send = []
         self._to_cancel.clear()

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from iap.broker.v1.broker_pb2 import CaptureResponse, PipelineOperation, ReserveResponse
 
 from client_stub.broker import BrokerClient
+from client_stub.channel import open_channel
 from client_stub.errors import (
     AccountNotFoundError,
     ConfigurationError,
@@ -292,6 +293,35 @@ async def test_closing_cancels_what_waits_and_ends_idle_streams_well() -> None:
         await broker.close()
         with pytest.raises(asyncio.CancelledError):
             await waits
+
+
+async def test_a_channel_that_its_owner_closes_ends_the_streams_on_it() -> None:
+    async with serving_pipeline(never) as server:
+        channel = open_channel(server.target)
+        broker = BrokerClient(channel, transport="pipelined")
+        waits = asyncio.create_task(reserve(broker))
+        await until(lambda: len(server.operations) == 1)
+        await channel.close()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waits, 5)
+        with pytest.raises(grpc.aio.UsageError):
+            await asyncio.wait_for(reserve(broker), 5)
+        await broker.close()
+
+
+async def test_a_stream_that_is_stuck_is_given_nothing_more_though_what_it_had_is_given_up() -> None:
+    def one_is_stuck(stream: ReceivedStream, operation: PipelineOperation) -> Outcome:
+        return None if stream is server.streams[0] else reserved(operation)
+
+    async with serving_pipeline(one_is_stuck) as server, connect(server, connections=2) as broker:
+        stuck: list[asyncio.Task[Any]] = []
+        await until_open(server, broker, stuck)
+        for task in stuck:
+            task.cancel()
+        lost = len(server.streams[0].operations)
+        for number in range(20):
+            await reserve(broker, number, timeout_seconds=5)
+        assert len(server.streams[0].operations) <= lost + 1
 
 
 async def test_trace_metadata_is_that_of_each_caller() -> None:
