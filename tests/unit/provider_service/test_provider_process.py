@@ -206,7 +206,11 @@ async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
             {"IAP_PROVIDER_KEY": "a b"},
             "broker: the key must be visible ASCII characters without spaces",
         ),
-        (["--services", "fax"], {}, "unknown service 'fax': there are broken, held, missing, other, sms, ticking"),
+        (
+            ["--services", "fax"],
+            {},
+            "unknown service 'fax': there are broken, completion, held, missing, other, sms, ticking",
+        ),
         (["--services", "broken"], {}, "the service broken cannot be started: RuntimeError: cannot work"),
         (["--services", "missing"], {}, "the service missing cannot be started: ModuleNotFoundError"),
         (["--services", "other"], {}, "the service other calls itself 'held'"),
