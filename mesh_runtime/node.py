@@ -117,7 +117,7 @@ class Node:
         drain_seconds = self._options.drain_seconds
         end = time.monotonic() + drain_seconds
         kept_back_seconds = min(_ENDING_SECONDS, drain_seconds * _ENDING_SHARE)
-        asyncio.get_running_loop().call_later(drain_seconds - kept_back_seconds, self.ending.set)
+        nearly_over = asyncio.get_running_loop().call_later(drain_seconds - kept_back_seconds, self.ending.set)
         await self.announce_end()
         await self._wait_until_quiet(min(self._options.announce_seconds, self._options.drain_seconds))
         # From here on new calls are UNAVAILABLE. Callers learn that, and back off, before the socket shuts: what
@@ -136,6 +136,7 @@ class Node:
             _logger.warning("node.calls_cancelled", calls=len(self._running_calls))
         await self.server.stop(None)
         await closed
+        nearly_over.cancel()
 
     def hurry(self) -> None:
         """Make a running or later `stop` cancel what is still running instead of waiting for it."""

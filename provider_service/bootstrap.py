@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from iap.provider.v1.provider_pb2_grpc import add_ProviderServiceServicer_to_server
 
@@ -35,7 +35,12 @@ _logger = get_logger("provider_service")
 
 async def serve(settings: Settings, services: Iterable[Service]) -> None:
     """Serves until a signal; then lets running requests finish, settles what they owe, and closes everything."""
-    broker = _connect(BrokerClient, settings)
+    broker = _connect(
+        BrokerClient,
+        settings,
+        transport=settings.broker_transport,
+        connections=settings.broker_connections,
+    )
     pending = PendingTasks()
     price_list = PriceList(services)
     checks: set[asyncio.Task[None]] = set()
@@ -73,10 +78,10 @@ async def _check(settings: Settings, services: Iterable[Service]) -> None:
         await check_broker(catalog, services)
 
 
-def _connect(client: type[Client], settings: Settings) -> Client:
+def _connect(client: type[Client], settings: Settings, **options: Any) -> Client:
     try:
         return client.connect(
-            settings.broker, key=settings.key, tls=settings.broker_tls, insecure=settings.broker_insecure
+            settings.broker, key=settings.key, tls=settings.broker_tls, insecure=settings.broker_insecure, **options
         )
     except ConfigurationError as error:
         raise StartupError(f"broker: {error}") from error

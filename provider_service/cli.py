@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from client_stub.broker import TRANSPORTS
 from mesh_runtime.commands import run_event_loop
 from mesh_runtime.logs import LEVELS, STYLES, configure_logging
 from provider_service.bootstrap import serve
@@ -54,6 +55,20 @@ def command() -> None:
 @_setting("--insecure", is_flag=True, help="Serve other machines without TLS.")
 @_setting("--broker-ca", type=_pem_file, help="Talk TLS to the broker and trust this authority, a PEM file.")
 @_setting("--broker-insecure", is_flag=True, help="Talk to a broker on another machine without TLS.")
+@_setting(
+    "--broker-transport",
+    type=click.Choice(TRANSPORTS),
+    default="unary",
+    show_default=True,
+    help="How to charge at the broker: a call for each step, or streams that carry many.",
+)
+@_setting(
+    "--broker-connections",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Connections to the broker, each with a stream; more than one need --broker-transport pipelined.",
+)
 @_setting("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What is logged.")
 @_setting("--log-style", type=click.Choice(STYLES), default="json", show_default=True, help="How it is logged.")
 @_setting("--drain-seconds", type=float, default=10.0, show_default=True, help="How long requests may finish.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from client_stub.broker import Transport
 from client_stub.channel import TlsOptions
 from mesh_runtime.addresses import Address, parse_address
 from mesh_runtime.startup_errors import StartupError
@@ -24,6 +25,8 @@ SETTING_NAMES: Final = (
     "insecure",
     "broker_ca",
     "broker_insecure",
+    "broker_transport",
+    "broker_connections",
     "log_level",
     "log_style",
     "drain_seconds",
@@ -53,6 +56,8 @@ class Settings:
     insecure: bool = False
     broker_tls: TlsOptions | None = None
     broker_insecure: bool = False
+    broker_transport: Transport = "unary"
+    broker_connections: int = 1
     drain_seconds: float = 10.0
     max_concurrent_calls: int | None = None
 
@@ -70,6 +75,8 @@ def read_settings(
     insecure: bool,
     broker_ca: Path | None,
     broker_insecure: bool,
+    broker_transport: Transport,
+    broker_connections: int,
     drain_seconds: float,
     max_concurrent_calls: int | None,
 ) -> Settings:
@@ -79,6 +86,8 @@ def read_settings(
     # Written so that "not a number" is refused too.
     if not 0 <= drain_seconds <= _DRAIN_SECONDS_MAXIMUM:
         raise StartupError(f"--drain-seconds must be from 0 to {_DRAIN_SECONDS_MAXIMUM}")
+    if broker_connections > 1 and broker_transport != "pipelined":
+        raise StartupError("--broker-connections above 1 needs --broker-transport pipelined")
     return Settings(
         listen=parse_address(listen),
         broker=broker,
@@ -91,6 +100,8 @@ def read_settings(
         insecure=insecure,
         broker_tls=None if broker_ca is None else TlsOptions(ca_path=broker_ca),
         broker_insecure=broker_insecure,
+        broker_transport=broker_transport,
+        broker_connections=broker_connections,
         drain_seconds=drain_seconds,
         max_concurrent_calls=max_concurrent_calls,
     )

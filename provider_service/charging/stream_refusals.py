@@ -52,7 +52,7 @@ def ended_before(reservation: Reservation) -> CallError:
     return CallError(
         code=grpc.StatusCode.FAILED_PRECONDITION,
         reason=f"RESERVATION_{state}",
-        message=f"this stream has ended; {_charged(charged)} and nothing is charged again; use a new request_id",
+        message=f"this stream has ended; {_charged(charged)}; nothing is charged again; use a new request_id",
         domain=DOMAIN,
         metadata=metadata,
     )

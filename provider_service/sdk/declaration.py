@@ -85,7 +85,6 @@ def service(
 def _check_label(*, name: str, title: str, unit: str) -> None:
     for argument, value in (("name", name), ("title", title), ("unit", unit)):
         if not isinstance(value, str):
-            # Most likely `@service` without its arguments, or a number.
             raise InvalidDeclaration(f"@service: {argument} must be text, not {type(value).__name__}")
     if not _NAME_PATTERN.fullmatch(name):
         raise InvalidDeclaration(

@@ -1,7 +1,7 @@
 """A service made of a function."""
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from provider_service.services.service import AfterCrash, InvalidOption, Json, Q
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
-StreamFunction = TypeVar("StreamFunction", bound=Callable[..., AsyncGenerator[Any, None]])
+StreamFunction = TypeVar("StreamFunction", bound=Callable[..., AsyncIterator[Any]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,8 @@ async def test_what_is_set_up_wrong_at_the_broker_is_told_at_the_start(tmp_path:
         unpublished = await warnings_of(mesh, operator_key, count=2)
         assert {warning["event"] for warning in unpublished} == {"provider.service_not_published"}
         assert [warning["service"] for warning in unpublished] == ["completion", "sms"]
+        told = unpublished[1]["publish_with"]
+        assert told == "iap provider service sms --title 'Text messages' --unit-name segment"
         (refused,) = await warnings_of(mesh, "iap_prov_no_such_key", count=1)
         assert (refused["event"], refused["reason"]) == ("provider.broker_refuses", "CREDENTIALS_INVALID")
         seeded = await seed(mesh.broker.address, operator_key=operator_key)

@@ -129,12 +129,15 @@ class Streaming:
 
 @asynccontextmanager
 async def streaming_of(
-    world: World, service: MeteredService, *, reader_seconds: float = 30.0
+    world: World, service: MeteredService, *, reader_seconds: float = 30.0, broker_address: str | None = None
 ) -> AsyncIterator[Streaming]:
     """Serves a service of the world's provider."""
     async with (
         providing(
-            str(world.running.address), [service], key=world.provider.key, reader_seconds=reader_seconds
+            broker_address or str(world.running.address),
+            [service],
+            key=world.provider.key,
+            reader_seconds=reader_seconds,
         ) as provider,
         ProviderClient.connect(provider.address) as client,
     ):

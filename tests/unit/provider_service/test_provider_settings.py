@@ -19,6 +19,8 @@ DEFAULTS: Mapping[str, Any] = {
     "insecure": False,
     "broker_ca": None,
     "broker_insecure": False,
+    "broker_transport": "unary",
+    "broker_connections": 1,
     "drain_seconds": 10.0,
     "max_concurrent_calls": None,
 }
@@ -96,3 +98,9 @@ def test_a_wrong_setting_is_named_without_its_secret(flags: dict[str, Any], mess
     with pytest.raises(StartupError, match=message) as caught:
         read(**flags)
     assert "secret" not in str(caught.value)
+
+
+def test_several_connections_to_the_broker_are_for_streams() -> None:
+    assert read(broker_transport="pipelined", broker_connections=3).broker_connections == 3
+    with pytest.raises(StartupError, match="--broker-transport pipelined"):
+        read(broker_connections=3)
