@@ -20,7 +20,8 @@ from mesh_runtime.logs import get_logger
 from provider_service.gateways.gateway_error import GatewayError
 
 _RETRY_AFTER_MAXIMUM_SECONDS: Final = 24 * 3600
-_NAME_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+# Without digits and hyphens, of which keys and ids are made.
+_NAME_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z_.]{0,63}")
 _TOO_LONG: Final = frozenset({"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"})
 _FILTERED: Final = frozenset({"content_filter", "content_policy_violation"})
 # Nobody's money is back in a moment.

@@ -99,6 +99,7 @@ async def test_a_date_to_come_back_at_is_understood(calls: Calls) -> None:
         ({"detail": "from-the-body"}, []),
         ({"detail": [{"msg": "from-the-body"}]}, []),
         ({"error": {"code": f"key {KEY}", "type": ["x"]}}, []),
+        ({"error": {"code": KEY, "type": "invalid_api_key"}}, ["invalid_api_key"]),
         ([], []),
     ],
 )
