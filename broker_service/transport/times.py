@@ -14,8 +14,16 @@ _NANOS_PER_SECOND = 1_000_000_000
 
 def to_timestamp(instant: datetime) -> Timestamp:
     """Renders an instant."""
+    timestamp = Timestamp()
+    set_timestamp(timestamp, instant)
+    return timestamp
+
+
+def set_timestamp(timestamp: Timestamp, instant: datetime) -> None:
+    """Renders an instant into a message that is there, such as a field of another one, and thereby present."""
     since = instant - _EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
+    timestamp.seconds = since.days * 86_400 + since.seconds
+    timestamp.nanos = since.microseconds * 1_000
 
 
 def to_duration(span: timedelta) -> Duration:
