@@ -15,12 +15,12 @@ _NANOS_PER_SECOND = 1_000_000_000
 def to_timestamp(instant: datetime) -> Timestamp:
     """Renders an instant."""
     timestamp = Timestamp()
-    set_timestamp(timestamp, instant)
+    put_instant(timestamp, instant)
     return timestamp
 
 
-def set_timestamp(timestamp: Timestamp, instant: datetime) -> None:
-    """Renders an instant into a message that is there, such as a field of another one, and thereby present."""
+def put_instant(timestamp: Timestamp, instant: datetime) -> None:
+    """Renders an instant into a message that is there, such as another one's field, which is present from then on."""
     since = instant - _EPOCH
     timestamp.seconds = since.days * 86_400 + since.seconds
     timestamp.nanos = since.microseconds * 1_000
