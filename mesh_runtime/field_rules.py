@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import protovalidate
 from google.protobuf.message import Message
 
+from mesh_runtime.quick_checks import Check, quick_check
+
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
@@ -25,7 +27,11 @@ class FieldRules:
 
     def __init__(self, message_types: Iterable[type[Message]] = ()) -> None:
         self._validator = protovalidate.Validator()
+        self._quick_checks: dict[type[Message], Check] = {}
         for message_type in message_types:
+            check = quick_check(message_type)
+            if check is not None:
+                self._quick_checks[message_type] = check
             # Checking any message compiles the rules of its type and of the types within; CompilationError
             # here is a bug in the proto file.
             self._validator.collect_violations(message_type())
@@ -35,6 +41,9 @@ class FieldRules:
 
         A type not named to the constructor is compiled the first time it is seen.
         """
+        keeps_rules = self._quick_checks.get(type(message))
+        if keeps_rules is not None and keeps_rules(message):
+            return ()
         found = self._validator.collect_violations(message)
         if not found:
             return ()
