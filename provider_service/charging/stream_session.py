@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+import grpc
 from iap.broker.v1.broker_pb2 import Balance, ReservationState
 
 from mesh_runtime.call_errors import CallError, internal
@@ -110,12 +111,7 @@ class StreamSession:
         return self._loop.call_at(self._times.work_end, self.end, out_of_time)
 
     async def _stream(self) -> StreamEnd:
-        reserved = await self._reserve()
-        try:
-            await self._record.opened(reserved)
-        except BaseException:
-            await self._payments.release(self.request, reserved)
-            raise
+        reserved = await self._open()
         slices = Slices(self.request, reserved, payments=self._payments)
         lifetime = Lifetime(slices, end=self.end)
         captures = Captures(self.request, slices, payments=self._payments, pending=self._pending, end=self.end)
@@ -134,6 +130,23 @@ class StreamSession:
             lifetime.stop()
             self.handover.close()
         return await self._settle(slices, captures, ending)
+
+    async def _open(self) -> Reserved:
+        """Sets the first slice aside, for the record too. Raises CallError."""
+        await self._record.opening()
+        try:
+            reserved = await self._reserve()
+        except CallError as error:
+            # Whether anything was set aside is unknown then.
+            if error.code is not grpc.StatusCode.UNAVAILABLE:
+                await self._record.refused()
+            raise
+        try:
+            await self._record.opened(reserved)
+        except BaseException:
+            await self._payments.release(self.request, reserved)
+            raise
+        return reserved
 
     async def _reserve(self) -> Reserved:
         """Sets the first slice aside. Raises CallError, also when the request_id was used before."""
@@ -199,7 +212,7 @@ class StreamSession:
             return conclude(charged, None, why(charged))
         finally:
             patience.cancel()
-            await self._record.closed()
+            await self._record.closed(owed_credits=owed, captured_credits=captures.captured_credits)
         return conclude(owed, balance, None if ending is None else ending(owed))
 
 

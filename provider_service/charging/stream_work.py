@@ -40,6 +40,7 @@ class StreamWork:
         self._deliver = deliver
         self._ending = False
         self._closed = False
+        self._owed_credits = 0
 
     def end(self) -> None:
         """Asks for no further chunk; the one being written still counts."""
@@ -96,13 +97,18 @@ class StreamWork:
             )
             if self._closed:
                 return None
-            await self._deliver(total_credits)
+            await self._owe(total_credits)
             if self._ending:
                 return None
         if self._charge.refusal is None and not self._ending:
             # What was metered after the last chunk belongs to the chunks before.
-            await self._deliver(self._charge.metered_credits)
+            await self._owe(self._charge.metered_credits)
         return self._charge.refusal
+
+    async def _owe(self, total_credits: int) -> None:
+        if total_credits != self._owed_credits:
+            self._owed_credits = total_credits
+            await self._deliver(total_credits)
 
 
 def _to_struct(chunk: object) -> Struct:
