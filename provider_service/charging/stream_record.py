@@ -11,7 +11,7 @@ from provider_service.charging.stream_request import StreamRequest
 
 
 class StreamRecord(Protocol):
-    """The journal's entry of one stream. Each call returns once what it tells is durable.
+    """The journal's entry of one stream. Each call returns once what it tells is durable, or raises CallError.
 
     After a crash the entry and the reservation tell what is owed: what was delivered less what is captured. Whoever
     captures that uses `stream_request.capture_id`: then of its capture, and of one still on its way from the process

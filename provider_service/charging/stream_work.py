@@ -7,6 +7,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct
 
 from client_stub.structs import to_struct
+from mesh_runtime.call_errors import CallError
 from mesh_runtime.logs import get_logger
 from provider_service.charging import stream_refusals
 from provider_service.charging.running_charge import CreditsRefused
@@ -70,6 +71,9 @@ class StreamWork:
                 return stream_refusals.service_failed(self._request.service.name, error)
             case InvalidInput():
                 return stream_refusals.invalid_input(error)
+            case CallError():
+                # Such as from the record of the stream.
+                return stream_refusals.passed_on(error)
             case HandoverBroken():
                 return stream_refusals.left
             case _:
