@@ -116,7 +116,7 @@ class ServiceClient(ABC):
                 yield response
                 received = await call.read()
         except TimeoutError as error:
-            raise self._took_too_long(timeout) from error
+            raise took_too_long(self._channel, timeout) from error
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, timeout) from error
         finally:
@@ -127,14 +127,16 @@ class ServiceClient(ABC):
         explained = to_iap_error(error)
         if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or explained.domain:
             return explained
-        return self._took_too_long(timeout_seconds)
+        return took_too_long(self._channel, timeout_seconds)
 
-    def _took_too_long(self, timeout_seconds: float) -> IapError:
-        within = f"within {timeout_seconds:g} s"
-        if self._channel.get_state() in _NOT_CONNECTED:
-            return UnavailableError(
-                f"no connection to the server {within}", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
-            )
-        return DeadlineExceededError(
-            f"no answer {within}", reason="DEADLINE_EXCEEDED", code=grpc.StatusCode.DEADLINE_EXCEEDED
+
+def took_too_long(channel: grpc.aio.Channel, timeout_seconds: float) -> IapError:
+    """Return the error for what a server has not answered within its timeout, or could not, as nobody reached it."""
+    within = f"within {timeout_seconds:g} s"
+    if channel.get_state() in _NOT_CONNECTED:
+        return UnavailableError(
+            f"no connection to the server {within}", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
         )
+    return DeadlineExceededError(
+        f"no answer {within}", reason="DEADLINE_EXCEEDED", code=grpc.StatusCode.DEADLINE_EXCEEDED
+    )

@@ -54,9 +54,13 @@ def service_not_found(service: str) -> CallError:
 
 
 def invalid_input(error: InvalidInput) -> CallError:
-    """Answers an input that breaks the service's rules."""
+    """Answers an input that breaks the service's rules; a violation without a field is one of the input as a whole."""
     return invalid_argument(
-        DOMAIN, [FieldViolation(f"input.{violation.field}", violation.description) for violation in error.violations]
+        DOMAIN,
+        [
+            FieldViolation(f"input.{violation.field}" if violation.field else "input", violation.description)
+            for violation in error.violations
+        ],
     )
 
 

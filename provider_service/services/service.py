@@ -1,14 +1,15 @@
 """What a service is: the interface every service a provider sells fulfils.
 
-A new service is one module and one entry point. The module has a class with the members of `Service` and a
-function `create_service(options)` that makes one; the entry point, in the group `iap_mesh.services`, names
-that function. Charging, replays, deadlines and transport are not a service's concern: it says what a request
-costs and does the work.
+`provider_service.sdk` makes one of a function. Without it, a service is one module and one entry point: the module has
+a class with the members of `Service` and a function `create_service(options)` that makes one; the entry point, in the
+group `iap_mesh.services`, names that function. Charging, replays, deadlines and transport are not a service's
+concern: it says what a request costs and does the work.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeGuard
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from provider_service.services.charge import Charge, StreamCharge
 
@@ -22,7 +23,7 @@ class Quote:
 
     credits: int
     """Whole credits, at least 1."""
-    breakdown: Mapping[str, Json]
+    breakdown: Mapping[str, Json] = field(default_factory=dict)
     """How the price came about, for the customer to read."""
 
 
@@ -31,7 +32,7 @@ class FieldViolation:
     """One thing wrong with one field of a request's input."""
 
     field: str
-    """The field's name, relative to the input: `to`, not `input.to`."""
+    """The field's name, relative to the input: `to`, not `input.to`; empty for the input as a whole."""
     description: str
     """What the field must be, as a phrase that follows its name: "must be text"."""
 
@@ -63,6 +64,15 @@ class InvalidOption(Exception):
         self.description = description
 
 
+class AfterCrash(StrEnum):
+    """What becomes of a request whose work was cut off: whether it took effect is unknown, and it is not paid."""
+
+    RELEASE = "release"
+    """The credits go back, and the work is not done again. Right for work whose repetition would be felt."""
+    RESUME = "resume"
+    """The work is done again under the same request_id, and paid. Right only if that id makes it take effect once."""
+
+
 class Service(Protocol):
     """Something a provider sells, priced request by request in whole credits."""
 
@@ -82,6 +92,10 @@ class Service(Protocol):
     def input_schema(self) -> Mapping[str, Json]:
         """The JSON Schema of the input."""
 
+    @property
+    def after_crash(self) -> AfterCrash:
+        """What becomes of work that the end of the process has cut off."""
+
     def quote(self, service_input: Mapping[str, Json]) -> Quote:
         """Checks the input and prices it. Pure: no I/O, and the same input gives the same quote.
 
@@ -97,6 +111,14 @@ class Service(Protocol):
 
     async def close(self) -> None:
         """Lets go of connections and threads. Called once, when no request runs any more."""
+
+
+@runtime_checkable
+class OpenedService(Protocol):
+    """What a service also is that has something to do in the event loop before its first request."""
+
+    async def open(self) -> None:
+        """Makes ready for requests. Called once, before the server listens; what it raises ends the process."""
 
 
 class StreamedService(Service, Protocol):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from provider_service.services.charge import Charge, StreamCharge
-from provider_service.services.service import Json, Quote
+from provider_service.services.service import AfterCrash, Json, Quote
 
 Chunks = AsyncIterator[Mapping[str, Json]]
 Script = Callable[[StreamCharge], Chunks]
@@ -16,6 +16,7 @@ class MeteredService:
     title = "Metered"
     unit_name = "piece"
     input_schema: Mapping[str, Json] = {}
+    after_crash = AfterCrash.RELEASE
 
     def __init__(self, name: str, *, slice_credits: int = 10, quoted_credits: int = 1_000) -> None:
         self.name = name

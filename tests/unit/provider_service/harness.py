@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +46,7 @@ class Provider:
         *,
         account_token: str,
         text: object = "hello",
+        service_input: Mapping[str, object] | None = None,
         service: str = "echo",
         request_id: str | None = None,
         timeout: float | None = 10,
@@ -54,7 +55,7 @@ class Provider:
             request_id=request_id or str(uuid.uuid4()),
             service=service,
             account_token=account_token,
-            input=to_struct({"text": text}),
+            input=to_struct({"text": text} if service_input is None else service_input),
         )
         return self.stub.ServeRequest(request, timeout=timeout)
 

@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 import uuid
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,17 +19,18 @@ from client_stub.provider import ProviderClient
 from client_stub.structs import from_struct
 from tests.unit.provider_service.broker_double import CAPTURED, KEY, RELEASED, BrokerDouble, refusal
 from tests.unit.provider_service.harness import until
+from tests.unit.provider_service.provider_process import finish, start
 
-ROOT = Path(__file__).parents[3]
 MODULE = '''
 import asyncio
 from pathlib import Path
-from provider_service.services.service import Quote, ServiceFailure
+from provider_service.services.service import AfterCrash, Quote, ServiceFailure
 
 class Held:
     """Works until the file that the input names exists."""
 
     name, title, unit_name, input_schema = "held", "Held", "piece", {}
+    after_crash = AfterCrash.RELEASE
 
     def quote(self, service_input):
         return Quote(credits=1, breakdown={})
@@ -97,25 +96,6 @@ def installed(tmp_path: Path) -> Path:
         "missing = held_services.nowhere:create\n"
     )
     return tmp_path
-
-
-async def start(installed: Path, *arguments: str, **environment: str) -> Process:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IAP_")}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "provider_service",
-        "serve",
-        *arguments,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={**inherited, "PYTHONPATH": f"{ROOT}{os.pathsep}{installed}", "IAP_PROVIDER_KEY": KEY, **environment},
-    )
-
-
-async def finish(process: Process) -> tuple[int | None, str, str]:
-    output, errors = await asyncio.wait_for(process.communicate(), 20)
-    return process.returncode, output.decode(), errors.decode()
 
 
 @asynccontextmanager
@@ -226,7 +206,11 @@ async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
             {"IAP_PROVIDER_KEY": "a b"},
             "broker: the key must be visible ASCII characters without spaces",
         ),
-        (["--services", "fax"], {}, "unknown service 'fax': there are broken, held, missing, other, sms, ticking"),
+        (
+            ["--services", "fax"],
+            {},
+            "unknown service 'fax': there are broken, completion, held, missing, other, sms, ticking",
+        ),
         (["--services", "broken"], {}, "the service broken cannot be started: RuntimeError: cannot work"),
         (["--services", "missing"], {}, "the service missing cannot be started: ModuleNotFoundError"),
         (["--services", "other"], {}, "the service other calls itself 'held'"),
@@ -250,7 +234,7 @@ async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
 async def test_a_wrong_setting_ends_with_one_line(
     installed: Path, arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
-    code, output, errors = await finish(await start(installed, *arguments, **environment))
+    code, output, errors = await finish(await start(installed, *arguments, environment=environment))
     assert code == 2
     assert "listening" not in output
     assert len(errors.splitlines()) == 1
