@@ -12,7 +12,7 @@ from mesh_runtime.call_errors import CallError
 from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
 from provider_service.charging.budgets import RESERVE_SECONDS, SETTLE_CALL_SECONDS
 from provider_service.charging.payments import Payments, Reserved, until_confirmed
-from provider_service.charging.stream_request import StreamRequest, capture_id, extension_id
+from provider_service.charging.stream_request import StreamRequest
 
 # How often a first slice is tried with what the account has left, while others spend of it.
 _RESERVE_TRIES: Final = 4
@@ -47,7 +47,7 @@ class StreamPayments:
             response = await self._broker.extend(
                 reservation_id=reservation.reservation_id,
                 additional_credits=additional_credits,
-                request_id=extension_id(request.request_id, reserved_credits=reservation.reserved_credits),
+                request_id=request.operation_id(f"extend {reservation.reserved_credits}"),
                 timeout_seconds=RESERVE_SECONDS,
             )
         except RequestIdReusedError as error:
@@ -88,7 +88,7 @@ class StreamPayments:
                 reservation_id=reservation_id,
                 credits=additional_credits,
                 keep_open=not last,
-                request_id=capture_id(request.request_id, captured_credits=captured_before),
+                request_id=request.operation_id(f"capture {captured_before}"),
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )
 

@@ -32,16 +32,11 @@ class StreamRequest(PaidRequest):
         """What its reservation is labelled with."""
         return {**super().labels, HOLDER_LABEL: self.holder}
 
-
-def capture_id(request_id: str, *, captured_credits: int) -> str:
-    """Returns the id of the capture that follows on so many captured credits: two that both do cannot both be done."""
-    return _operation_id(request_id, f"capture {captured_credits}")
-
-
-def extension_id(request_id: str, *, reserved_credits: int) -> str:
-    """Returns the id of the extension that follows on so many reserved credits, lost ones included."""
-    return _operation_id(request_id, f"extend {reserved_credits}")
+    def operation_id(self, operation: str) -> str:
+        """Returns the id of one of the many calls to the broker for this request; the same in every try."""
+        return operation_id(self.request_id, operation)
 
 
-def _operation_id(request_id: str, operation: str) -> str:
+def operation_id(request_id: str, operation: str) -> str:
+    """Returns the id of one of the many calls to the broker for a stream; the same in every try."""
     return str(uuid.uuid5(uuid.UUID(request_id), operation))

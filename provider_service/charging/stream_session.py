@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-import grpc
 from iap.broker.v1.broker_pb2 import Balance, ReservationState
 
 from mesh_runtime.call_errors import CallError, internal
@@ -132,15 +131,8 @@ class StreamSession:
         return await self._settle(slices, captures, ending)
 
     async def _open(self) -> Reserved:
-        """Sets the first slice aside, for the record too. Raises CallError."""
-        await self._record.opening()
-        try:
-            reserved = await self._reserve()
-        except CallError as error:
-            # Whether anything was set aside is unknown then.
-            if error.code is not grpc.StatusCode.UNAVAILABLE:
-                await self._record.refused()
-            raise
+        """Sets the first slice aside, and has it on record. Raises CallError."""
+        reserved = await self._reserve()
         try:
             await self._record.opened(reserved)
         except BaseException:
@@ -212,7 +204,7 @@ class StreamSession:
             return conclude(charged, None, why(charged))
         finally:
             patience.cancel()
-            await self._record.closed(owed_credits=owed, captured_credits=captures.captured_credits)
+            await self._record.closed()
         return conclude(owed, balance, None if ending is None else ending(owed))
 
 

@@ -25,20 +25,14 @@ class Record:
     def open(self, _request: StreamRequest) -> "Record":
         return self
 
-    async def opening(self) -> None:
-        self._tell("opening")
-
-    async def refused(self) -> None:
-        self._tell("refused")
-
     async def opened(self, reserved: Reserved) -> None:
         self._tell(f"opened {reserved.reservation.reserved_credits}")
 
     async def delivered(self, total_credits: int) -> None:
         self._tell(f"delivered {total_credits}")
 
-    async def closed(self, *, owed_credits: int, captured_credits: int) -> None:
-        self._tell(f"closed {owed_credits} {captured_credits}")
+    async def closed(self) -> None:
+        self._tell("closed")
 
     def _tell(self, what: str) -> None:
         self.told.append(what)
@@ -76,23 +70,22 @@ async def test_what_is_owed_is_on_record_before_the_next_chunk_is_made(
     service.script = script
     await read(paying_world, service, record, 50)
     assert record.told == [
-        "opening",
         "opened 10",
         "made 0",
         "delivered 2",
         "made 1",
         "delivered 4",
-        "closed 4 4",
+        "closed",
     ]
 
 
-async def test_a_refused_stream_is_on_record_as_such(paying_world: World, service: MeteredService) -> None:
+async def test_a_refused_stream_is_not_on_record(paying_world: World, service: MeteredService) -> None:
     record = Record()
     await read(paying_world, service, record, 0)
-    assert record.told == ["opening", "refused"]
+    assert record.told == []
 
 
-@pytest.mark.parametrize("fails_at", ["opening", "opened 10", "delivered 1"])
+@pytest.mark.parametrize("fails_at", ["opened 10", "delivered 1"])
 async def test_a_record_that_fails_ends_the_stream_and_nothing_stays_reserved(
     paying_world: World, service: MeteredService, fails_at: str
 ) -> None:
