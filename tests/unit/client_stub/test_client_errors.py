@@ -43,6 +43,8 @@ EXPECTED: Mapping[str, tuple[grpc.StatusCode, type[IapError]]] = {
     "ACCOUNT_SUSPENDED": (CODE.FAILED_PRECONDITION, errors.SuspendedError),
     "PROVIDER_SUSPENDED": (CODE.FAILED_PRECONDITION, errors.SuspendedError),
     "REQUEST_ID_REUSED": (CODE.ALREADY_EXISTS, errors.RequestIdReusedError),
+    "STREAM_RUNNING": (CODE.ALREADY_EXISTS, errors.StreamRunningError),
+    "STREAM_NOT_READ": (CODE.FAILED_PRECONDITION, errors.PreconditionError),
     "SERVICE_EXISTS": (CODE.ALREADY_EXISTS, errors.AlreadyExistsError),
     "PACK_ARCHIVED": (CODE.FAILED_PRECONDITION, errors.PurchaseError),
     "PACK_OF_OTHER_SERVICE": (CODE.FAILED_PRECONDITION, errors.PurchaseError),
