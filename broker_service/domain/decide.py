@@ -1,9 +1,11 @@
 """The one entrance to the rules: a batch of commands in, outcomes and changes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import count
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker_service.domain import (
     accounts,
@@ -98,7 +100,18 @@ def decide_batch(books: Mapping[str, Book], commands: Sequence[Command], now: da
         book.apply(changes)
         written.append(changes)
         outcomes.append(result)
-    return Verdict(tuple(outcomes), tuple(written), now)
+    return Verdict(tuple(outcomes), tuple(_with_numbered_events(written)), now)
+
+
+def _with_numbered_events(written: Sequence[Changes]) -> Iterator[Changes]:
+    """Yields a batch's changes; all of it happens at one instant, so its events are told apart by their numbers."""
+    numbers = count()
+    for changes in written:
+        if changes.events:
+            events = tuple(replace(event, ordinal=next(numbers)) for event in changes.events)
+            yield replace(changes, events=events)
+        else:
+            yield changes
 
 
 def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the most frequent first
