@@ -104,7 +104,8 @@ class PaymentDesk:
     ) -> PurchaseResult:
         """Starts a purchase, and opens its checkout if a customer is to pay it.
 
-        A replay opens the checkout if the first try did not come so far. A gateway that declines fails the purchase.
+        A replay opens the checkout if the first try did not come so far. A gateway that declines fails the purchase;
+        one that has its money at once pays it.
         Raises the Refusals of StartPurchase, and GatewayUnavailableError: then the purchase waits for another try.
         """
         gateway = self._gateways.for_currency(pack.currency)
@@ -238,6 +239,9 @@ class PaymentDesk:
                 detail=str(error),
             )
             await self.take_notice(gateway.name, declined)
+            return await self.purchase(purchase.purchase_id)
+        if checkout.notice is not None:
+            await self.take_notice(gateway.name, checkout.notice)
             return await self.purchase(purchase.purchase_id)
         result = await self._committer.execute(
             AttachCheckout(purchase.account_id, purchase.purchase_id, checkout.url, checkout.gateway_reference)
