@@ -135,6 +135,12 @@ class PaymentDesk:
         """Returns a purchase as it now stands. Raises PurchaseNotFound."""
         return await self._reader.purchase(_account_of(purchase_id), purchase_id)
 
+    async def offered_by(self, purchase: Purchase) -> tuple[str, str]:
+        """Returns the title of a purchase's service, and its provider's name."""
+        service = await self._directory.service(purchase.service)
+        provider = await self._directory.provider(purchase.provider_id)
+        return service.title, "" if provider is None else provider.name
+
     async def complete_sandbox(self, *, request_id: str, purchase_id: str, succeeded: bool) -> PurchaseResult:
         """Plays the payer's part at the sandbox. Raises the Refusals of CompleteSandboxPayment.
 
