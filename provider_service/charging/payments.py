@@ -3,8 +3,8 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, Reservation
@@ -118,8 +118,44 @@ class Payments:
             expiry=now + _lifetime_seconds(reservation, replayed=True),
         )
 
-    async def capture(self, request: PaidRequest, reserved: Reserved) -> CaptureResponse:
-        """Takes what is reserved, repeating the call until the broker confirms it or the reservation has expired.
+    async def extend(
+        self,
+        reserved: Reserved,
+        *,
+        credits: int,  # noqa: A002 - the contract's word
+        ttl: timedelta | None,
+    ) -> Reserved:
+        """Reserves more, for a life of `ttl` from now, or both; returns what is reserved then. Raises CallError.
+
+        Each extension has an id of its own: what one whose answer was lost has added goes back with the rest.
+        """
+        start = asyncio.get_running_loop().time()
+        try:
+            response = await self._broker.extend(
+                reservation_id=reserved.reservation.reservation_id,
+                additional_credits=credits,
+                ttl=ttl,
+                timeout_seconds=RESERVE_SECONDS,
+            )
+        except IapError as error:
+            raise to_call_error(error, rpc="Extend") from error
+        return replace(
+            reserved,
+            reservation=response.reservation,
+            balance=response.balance,
+            expiry=reserved.expiry if ttl is None else start + ttl.total_seconds(),
+        )
+
+    async def capture(
+        self,
+        request: PaidRequest,
+        reserved: Reserved,
+        *,
+        credits: int | None = None,  # noqa: A002 - the contract's word
+    ) -> CaptureResponse:
+        """Takes what is reserved, or `credits` of it, repeating the call until the broker confirms it or time is up.
+
+        The time is the reservation's.
 
         Raises CallError when the credits cannot be taken any more.
         """
@@ -128,6 +164,7 @@ class Payments:
         async def capture_once() -> CaptureResponse:
             return await self._broker.capture(
                 reservation_id=reservation_id,
+                credits=credits,
                 request_id=request.request_id,
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from provider_service.services.charge import Charge
+
 Json: TypeAlias = bool | float | int | str | list["Json"] | dict[str, "Json"] | None
 """A JSON value. Input that came as a protobuf `Struct` has every number as a float."""
 
@@ -86,10 +88,10 @@ class Service(Protocol):
         Raises InvalidInput with all violations.
         """
 
-    async def perform(self, service_input: Mapping[str, Json], *, request_id: str) -> Mapping[str, Json]:
+    async def perform(self, service_input: Mapping[str, Json], charge: Charge) -> Mapping[str, Json]:
         """Does the work and returns its output.
 
-        May be called again with the same `request_id` after a crash or in a retry; the service passes the id
+        May be called again with the same `charge.request_id` after a crash or in a retry; the service passes the id
         on to what it calls, so that the work is done once. Raises InvalidInput and ServiceFailure.
         """
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from provider_service.gateways.sms import GatewayError, SmsGateway, SmsMessage
+from provider_service.services.charge import Charge
 from provider_service.services.service import Json, Quote, ServiceFailure
 from provider_service.services.sms.options import create_gateway, read_prices
 from provider_service.services.sms.prices import Prices
@@ -52,11 +53,11 @@ class SmsService:
             },
         )
 
-    async def perform(self, service_input: Mapping[str, Json], *, request_id: str) -> Mapping[str, Json]:
+    async def perform(self, service_input: Mapping[str, Json], charge: Charge) -> Mapping[str, Json]:
         """Hands the message to the gateway. "accepted" says that the gateway took it, not that it arrived."""
         request = parse_request(service_input)
         message = SmsMessage(
-            request_id=request_id,
+            request_id=charge.request_id,
             to=request.recipient.number,
             text=request.segmented_text.text,
             segments=len(request.segmented_text.segments),

@@ -35,7 +35,7 @@ class Held:
     def quote(self, service_input):
         return Quote(credits=1, breakdown={})
 
-    async def perform(self, service_input, *, request_id):
+    async def perform(self, service_input, charge):
         Path(service_input["path"] + ".began").touch()
         while not Path(service_input["path"]).exists():
             await asyncio.sleep(0.01)
