@@ -16,6 +16,7 @@ from broker_service.domain import (
     payment_notices,
     purchase_refunds,
     purchases,
+    refund_settlement,
     refunds,
     reservations,
     tokens,
@@ -48,6 +49,7 @@ from broker_service.domain.purchase_commands import (
     AttachCheckout,
     CompleteSandboxPayment,
     RefundPurchase,
+    SettleRefund,
     StartPurchase,
     TakePaymentNotice,
 )
@@ -141,6 +143,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the mos
             return payment_notices.decide_complete_sandbox_payment(book, command, now)
         case RefundPurchase():
             return purchase_refunds.decide_refund_purchase(book, command, now)
+        case SettleRefund():
+            return refund_settlement.decide_settle_refund(book, command, now)
         case GrantCredits():
             return operator_grants.decide_grant_credits(book, command, now)
         case OpenAccount():

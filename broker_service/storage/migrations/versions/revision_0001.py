@@ -259,6 +259,13 @@ def _make_purchase_refunds() -> None:
         sqlite_where=sa.text("state = 'REQUESTED'"),
         postgresql_where=sa.text("state = 'REQUESTED'"),
     )
+    op.create_index(
+        "purchase_refunds_owed",
+        "purchase_refunds",
+        ["create_time", "refund_id"],
+        sqlite_where=sa.text("state = 'FAILED'"),
+        postgresql_where=sa.text("state = 'FAILED'"),
+    )
 
 
 def _make_payment_notices() -> None:
