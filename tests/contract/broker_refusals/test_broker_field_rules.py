@@ -49,6 +49,7 @@ WITH_PAGES = [
     "ListKeys",
     "ListPurchases",
     "ListPaymentNotices",
+    "ListOwedRefunds",
     "ListEvents",
     "ListWebhooks",
 ]
@@ -69,6 +70,7 @@ UNHEARD = {
     "MarkPayoutPaid": "payout_id",
     "MarkPayoutFailed": "payout_id",
     "DeleteWebhook": "webhook_id",
+    "MarkRefundPaid": "refund_id",
 }
 OWNERS_AND_KEYS = [
     ("RotateAccountToken", "account_id"),

@@ -48,6 +48,8 @@ OPERATOR_RPCS = (
     "MarkPayoutPaid",
     "MarkPayoutFailed",
     "ListPaymentNotices",
+    "ListOwedRefunds",
+    "MarkRefundPaid",
 )
 # With the provider's key, or the operator's.
 SETTLEMENT_RPCS = ("GetProviderBalance", "ListSales", "GetStatement", "ListPayouts")
@@ -181,6 +183,8 @@ _REQUESTS: dict[str, Any] = {
     "ListPurchases": lambda it: purchase_pb2.ListPurchasesRequest(account_token=it.account.token),
     "RefundPurchase": lambda it: purchase_pb2.RefundPurchaseRequest(request_id=new_id(), purchase_id=it.purchase_id),
     "ListPaymentNotices": lambda it: admin_pb2.ListPaymentNoticesRequest(purchase_id=it.purchase_id),
+    "ListOwedRefunds": lambda _: admin_pb2.ListOwedRefundsRequest(),
+    "MarkRefundPaid": lambda _: admin_pb2.MarkRefundPaidRequest(request_id=new_id(), refund_id="unknown"),
     "ListServices": lambda _: catalog_pb2.ListServicesRequest(),
     "GetService": lambda it: catalog_pb2.GetServiceRequest(service=it.account.service),
     "ListPacks": lambda it: catalog_pb2.ListPacksRequest(service=it.account.service),
