@@ -117,6 +117,7 @@ async def test_the_request_that_the_others_spoil_breaks_no_rule(scene: Scene, rp
         refusal = await scene.refused(rpc, request)
         assert refusal.reason.endswith("_NOT_FOUND")
     else:
+        scene.expect_movement()
         await scene.world.call(scene.world.stubs.method(rpc), request, scene.key(rpc))
 
 
