@@ -20,8 +20,8 @@ COMMAND = [sys.executable, "-m", "broker_service"]
 
 
 @pytest.fixture
-async def own_world(database_url: str) -> AsyncIterator[World]:
-    async with running_broker(database_url) as running:
+async def own_world(books_url: str) -> AsyncIterator[World]:
+    async with running_broker(books_url) as running:
         yield await new_world(running)
 
 
