@@ -5,10 +5,7 @@ from http import HTTPStatus
 
 import aiohttp
 
-from provider_service.gateways.sms import GatewayError, SmsMessage, SmsReceipt
-
-DEFAULT_TIMEOUT_SECONDS = 10.0
-TIMEOUT_MAXIMUM_SECONDS = 60.0
+from provider_service.gateways.sms import DEFAULT_TIMEOUT_SECONDS, GatewayError, SmsMessage, SmsReceipt
 
 ANSWER_MAXIMUM_BYTES = 64 * 1024
 MESSAGE_ID_MAXIMUM_CHARACTERS = 256

@@ -4,13 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from provider_service.gateways.http_sms import (
-    DEFAULT_TIMEOUT_SECONDS,
-    TIMEOUT_MAXIMUM_SECONDS,
-    HttpSmsGateway,
-)
 from provider_service.gateways.sandbox_sms import DEFAULT_OUTBOX, FAILING_RECIPIENT, SandboxSmsGateway
-from provider_service.gateways.sms import SmsGateway
+from provider_service.gateways.sms import DEFAULT_TIMEOUT_SECONDS, TIMEOUT_MAXIMUM_SECONDS, SmsGateway
 from provider_service.services.service import InvalidOption
 from provider_service.services.sms.prices import BUNDLED_PRICES, Prices, load_prices
 from provider_service.services.sms.recipients import parse_recipient
@@ -52,6 +47,9 @@ def _create_sandbox_gateway(options: Options) -> SmsGateway:
 
 
 def _create_http_gateway(options: Options) -> SmsGateway:
+    # An HTTP client takes long to import, and few providers need it.
+    from provider_service.gateways.http_sms import HttpSmsGateway  # noqa: PLC0415 - see above
+
     return HttpSmsGateway(url=_read_url(options), token=_read_token(options), timeout_seconds=_read_timeout(options))
 
 
