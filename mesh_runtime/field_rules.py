@@ -3,9 +3,13 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import protovalidate
 from google.protobuf.message import Message
+
+# It keeps the rules that it has compiled, for all in the process.
+_VALIDATOR: Final = protovalidate.Validator()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +28,17 @@ class FieldRules:
     """The rules of some message types, compiled when constructed so that no call has to wait for it."""
 
     def __init__(self, message_types: Iterable[type[Message]] = ()) -> None:
-        self._validator = protovalidate.Validator()
         for message_type in message_types:
             # Checking any message compiles the rules of its type and of the types within; CompilationError
             # here is a bug in the proto file.
-            self._validator.collect_violations(message_type())
+            _VALIDATOR.collect_violations(message_type())
 
     def violations(self, message: Message) -> tuple[FieldViolation, ...]:
         """Return every broken rule, in the order of the fields; empty when the message is valid.
 
         A type not named to the constructor is compiled the first time it is seen.
         """
-        found = self._validator.collect_violations(message)
+        found = _VALIDATOR.collect_violations(message)
         if not found:
             return ()
         return tuple(_to_field_violation(violation.proto) for violation in found)
