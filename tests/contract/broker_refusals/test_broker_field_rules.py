@@ -8,6 +8,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from tests.contract.broker_world.scene import BUILT_RPCS, Scene
+from tests.databases import DatabaseKind, only_on
+
+pytestmark = only_on(DatabaseKind.SQLITE, reason="the rules are checked before anything is asked of the database")
 
 Spoil = Callable[[Any], object]
 
