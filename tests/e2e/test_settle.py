@@ -15,6 +15,7 @@ from tests.contract.broker_world.money import Seller, dinar, euro, new_seller, y
 from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.world import World, call, new_world
 from tests.databases import DatabaseKind, only_on
+from tests.forked_commands import BROKER, run_forked
 
 COMMAND = [sys.executable, "-m", "broker_service"]
 
@@ -26,14 +27,8 @@ async def own_world(books_url: str) -> AsyncIterator[World]:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environment},
-    )
+    done = run_forked(BROKER, *arguments, environment={**os.environ, **environment})
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.output, done.errors)
 
 
 async def settle(world: World, *options: str, **environment: str) -> Any:
