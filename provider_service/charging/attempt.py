@@ -18,6 +18,7 @@ from provider_service.charging.outcomes import Outcome, Refused, Served
 from provider_service.charging.paid_request import PaidRequest
 from provider_service.charging.payments import Payments, Reserved
 from provider_service.charging.refusals import DOMAIN
+from provider_service.charging.running_charge import CreditsRefused, RunningCharge
 from provider_service.services.service import InvalidInput, ServiceFailure
 
 # Callers take no more than 4 MiB in one message; the rest of the response is small.
@@ -87,6 +88,11 @@ class Attempt:
         self._work_limit.reschedule(end)
         return True
 
+    def _limit_by_expiry(self, reserved: Reserved) -> None:
+        """Ends the work before its reservation expires, whatever time callers have left."""
+        self._expiry_work_end = budgets.work_end_before_expiry(self._loop.time(), reserved.expiry)
+        self._limit_work(min(self._work_end, self._expiry_work_end))
+
     async def _wait(self, futures: "set[asyncio.Future[Outcome] | asyncio.Future[None]]", seconds: float) -> None:
         if not any(future.done() for future in futures):
             await asyncio.wait(futures, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
@@ -101,15 +107,16 @@ class Attempt:
         if not self._callers and reserved.replayed:
             # Another process may be at work on it: not ours to give back.
             raise refusals.not_settled()
+        charge = RunningCharge(self.request, reserved, payments=self._payments, extended=self._limit_by_expiry)
         try:
             if not self._callers:
                 raise refusals.reservation_released(reserved.reservation.reservation_id)
-            output = await self._work(reserved)
+            output = await self._work(charge)
         except CallError as error:
-            await self._release(reserved)
+            await self._release(charge.reserved)
             return Refused(error=error, released_reservation_id=reserved.reservation.reservation_id)
         self._work_done.set_result(None)
-        captured = await self._payments.capture(self.request, reserved)
+        captured = await self._payments.capture(self.request, charge.reserved, credits=charge.capture_credits)
         return Served(
             output=output,
             reservation_id=captured.reservation.reservation_id,
@@ -131,19 +138,19 @@ class Attempt:
             await self._release(reserved)
         return Refused(error=error)
 
-    async def _work(self, reserved: Reserved) -> Struct:
+    async def _work(self, charge: RunningCharge) -> Struct:
         """Does the work within its time. Raises CallError, whatever goes wrong."""
-        self._expiry_work_end = budgets.work_end_before_expiry(self._loop.time(), reserved.expiry)
+        self._limit_by_expiry(charge.reserved)
         limit = asyncio.timeout_at(min(self._work_end, self._expiry_work_end))
         try:
             async with limit:
                 self._work_limit = limit
-                output = await self.request.service.perform(
-                    self.request.service_input, request_id=self.request.request_id
-                )
+                output = await self.request.service.perform(self.request.service_input, charge)
             return _to_output(output)
         except TimeoutError as error:
-            raise self._explain_timeout(reserved, limit) from error
+            raise self._explain_timeout(charge.reserved, limit) from error
+        except CreditsRefused as refused:
+            raise refused.error from refused
         except ServiceFailure as failure:
             raise refusals.service_failed(self.request.service.name, failure) from failure
         except InvalidInput as error:

@@ -3,8 +3,8 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, Reservation
@@ -22,12 +22,10 @@ from client_stub.errors import (
 from mesh_runtime.logs import get_logger
 from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
 from provider_service.charging.budgets import RESERVE_SECONDS, SETTLE_CALL_SECONDS, clamp_seconds
-from provider_service.charging.paid_request import PaidRequest
+from provider_service.charging.paid_request import DIGEST_LABEL, PaidRequest
 
 Response = TypeVar("Response")
 
-# The label of a reservation that tells which request it was made for.
-_DIGEST: Final = "request_digest"
 _RELEASE_REASON: Final = "the work was not done"
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 5.0
@@ -73,7 +71,7 @@ class Payments:
                 account_token=request.account_token,
                 credits=request.credits,
                 description=request.service.title,
-                metadata={_DIGEST: request.digest},
+                metadata=request.labels,
                 request_id=request.request_id,
                 timeout_seconds=timeout_seconds,
             )
@@ -107,7 +105,7 @@ class Payments:
         except IapError as error:
             raise to_call_error(error, rpc="GetReservation") from error
         now, reservation = loop.time(), found.reservation
-        if reservation.metadata.get(_DIGEST) != request.digest:
+        if reservation.metadata.get(DIGEST_LABEL) != request.digest:
             raise to_call_error(reused, rpc="Reserve") from reused
         return Reserved(
             reservation=reservation,
@@ -118,8 +116,44 @@ class Payments:
             expiry=now + _lifetime_seconds(reservation, replayed=True),
         )
 
-    async def capture(self, request: PaidRequest, reserved: Reserved) -> CaptureResponse:
-        """Takes what is reserved, repeating the call until the broker confirms it or the reservation has expired.
+    async def extend(
+        self,
+        reserved: Reserved,
+        *,
+        credits: int,  # noqa: A002 - the contract's word
+        ttl: timedelta | None,
+    ) -> Reserved:
+        """Reserves more, for a life of `ttl` from now, or both; returns what is reserved then. Raises CallError.
+
+        Each extension has an id of its own: what one whose answer was lost has added goes back with the rest.
+        """
+        start = asyncio.get_running_loop().time()
+        try:
+            response = await self._broker.extend(
+                reservation_id=reserved.reservation.reservation_id,
+                additional_credits=credits,
+                ttl=ttl,
+                timeout_seconds=RESERVE_SECONDS,
+            )
+        except IapError as error:
+            raise to_call_error(error, rpc="Extend") from error
+        return replace(
+            reserved,
+            reservation=response.reservation,
+            balance=response.balance,
+            expiry=reserved.expiry if ttl is None else start + ttl.total_seconds(),
+        )
+
+    async def capture(
+        self,
+        request: PaidRequest,
+        reserved: Reserved,
+        *,
+        credits: int | None = None,  # noqa: A002 - the contract's word
+    ) -> CaptureResponse:
+        """Takes what is reserved, or `credits` of it, repeating the call until the broker confirms it or time is up.
+
+        The time is the reservation's.
 
         Raises CallError when the credits cannot be taken any more.
         """
@@ -128,12 +162,13 @@ class Payments:
         async def capture_once() -> CaptureResponse:
             return await self._broker.capture(
                 reservation_id=reservation_id,
+                credits=credits,
                 request_id=request.request_id,
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )
 
         try:
-            return await _until_confirmed(capture_once, reserved, rpc="Capture")
+            return await until_confirmed(capture_once, reserved, rpc="Capture")
         except IapError as error:
             log_unpaid_work(error, reservation_id=reservation_id)
             raise to_call_error(error, rpc="Capture") from error
@@ -151,7 +186,7 @@ class Payments:
             )
 
         try:
-            await _until_confirmed(release_once, reserved, rpc="Release")
+            await until_confirmed(release_once, reserved, rpc="Release")
         except ReservationStateError:
             # Somebody else or time was quicker: nothing is reserved any more.
             return
@@ -176,7 +211,8 @@ def _lifetime_seconds(reservation: Reservation, *, replayed: bool) -> float:
     return (expire_time - start).total_seconds()
 
 
-async def _until_confirmed(call: Callable[[], Awaitable[Response]], reserved: Reserved, *, rpc: str) -> Response:
+async def until_confirmed(call: Callable[[], Awaitable[Response]], reserved: Reserved, *, rpc: str) -> Response:
+    """Repeats a call until the broker has confirmed or decided it, or the reservation is about to expire."""
     loop = asyncio.get_running_loop()
     for delay_seconds in _delays_seconds():
         try:

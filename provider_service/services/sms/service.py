@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
-from provider_service.gateways.sms import GatewayError, SmsGateway, SmsMessage
-from provider_service.services.service import Json, Quote, ServiceFailure
+from provider_service.gateways.gateway_error import GatewayError
+from provider_service.gateways.sms import SmsGateway, SmsMessage
+from provider_service.services.charge import Charge
+from provider_service.services.service import AfterCrash, Json, Quote, ServiceFailure
 from provider_service.services.sms.options import create_gateway, read_prices
 from provider_service.services.sms.prices import Prices
 from provider_service.services.sms.request import INPUT_SCHEMA, parse_request
@@ -36,6 +38,11 @@ class SmsService:
         self._prices = prices
         self._gateway = gateway
 
+    @property
+    def after_crash(self) -> AfterCrash:
+        """Sends again only through a gateway that still knows what it sent: nobody wants a text twice."""
+        return AfterCrash.RESUME if self._gateway.outlasting_ids else AfterCrash.RELEASE
+
     def quote(self, service_input: Mapping[str, Json]) -> Quote:
         """Prices the message: its segments times the price of one in the recipient's country."""
         request = parse_request(service_input)
@@ -52,11 +59,11 @@ class SmsService:
             },
         )
 
-    async def perform(self, service_input: Mapping[str, Json], *, request_id: str) -> Mapping[str, Json]:
+    async def perform(self, service_input: Mapping[str, Json], charge: Charge) -> Mapping[str, Json]:
         """Hands the message to the gateway. "accepted" says that the gateway took it, not that it arrived."""
         request = parse_request(service_input)
         message = SmsMessage(
-            request_id=request_id,
+            request_id=charge.request_id,
             to=request.recipient.number,
             text=request.segmented_text.text,
             segments=len(request.segmented_text.segments),

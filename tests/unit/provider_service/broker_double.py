@@ -126,7 +126,8 @@ class BrokerDouble(broker_pb2_grpc.BrokerServiceServicer):
         replayed = ("Capture", request.request_id) in booking.settled_by
         if not replayed:
             self._refuse_unless_active(booking)
-            booking.settle(CAPTURED, booking.reservation.reserved_credits)
+            reserved = booking.reservation.reserved_credits
+            booking.settle(CAPTURED, request.credits if request.HasField("credits") else reserved)
             booking.settled_by["Capture", request.request_id] = request
         await self._end("Capture")
         return broker_pb2.CaptureResponse(
@@ -135,6 +136,20 @@ class BrokerDouble(broker_pb2_grpc.BrokerServiceServicer):
             balance=booking.account.balance,
             replayed=replayed,
         )
+
+    async def Extend(self, request: broker_pb2.ExtendRequest, context: Any) -> broker_pb2.ExtendResponse:
+        await self._begin("Extend", request, context)
+        booking = self._booking(request.reservation_id)
+        self._refuse_unless_active(booking)
+        available, more = booking.account.balance.available_credits, request.additional_credits
+        if more > available:
+            raise insufficient_credits(booking.account.service, available=available, required=more)
+        booking.account.reserved_credits += more
+        booking.reservation.reserved_credits += more
+        if request.HasField("ttl"):
+            booking.reservation.expire_time.CopyFrom(_timestamp(datetime.now(UTC) + request.ttl.ToTimedelta()))
+        await self._end("Extend")
+        return broker_pb2.ExtendResponse(reservation=booking.current(), balance=booking.account.balance)
 
     async def Release(self, request: broker_pb2.ReleaseRequest, context: Any) -> broker_pb2.ReleaseResponse:
         await self._begin("Release", request, context)

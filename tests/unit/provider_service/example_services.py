@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from provider_service.services.service import FieldViolation, InvalidInput, Json, Quote
+from provider_service.services.charge import Charge
+from provider_service.services.service import AfterCrash, FieldViolation, InvalidInput, Json, Quote
 
 Work = Callable[[Mapping[str, Json]], Awaitable[Mapping[str, Json]]]
 
@@ -13,7 +14,7 @@ async def echo(service_input: Mapping[str, Json]) -> Mapping[str, Json]:
 
 
 class ExampleService:
-    """Costs as many credits as its text has characters, times `price`; does whatever `work` is set to."""
+    """Costs a credit for each character of its text, times `price`; does whatever `charged` and `work` are set to."""
 
     unit_name = "character"
 
@@ -22,6 +23,8 @@ class ExampleService:
         self.title = f"The {name} service"
         self.work = work
         self.price = 1
+        self.after_crash = AfterCrash.RELEASE
+        self.charged: Callable[[Charge], Awaitable[None]] | None = None
         self.requests: list[str] = []
         self.closed = False
         self.began = asyncio.Event()
@@ -36,9 +39,11 @@ class ExampleService:
             raise InvalidInput([FieldViolation("text", "must be text"), FieldViolation("other", "must be left out")])
         return Quote(credits=len(text) * self.price, breakdown={"characters": len(text)})
 
-    async def perform(self, service_input: Mapping[str, Json], *, request_id: str) -> Mapping[str, Json]:
-        self.requests.append(request_id)
+    async def perform(self, service_input: Mapping[str, Json], charge: Charge) -> Mapping[str, Json]:
+        self.requests.append(charge.request_id)
         self.began.set()
+        if self.charged is not None:
+            await self.charged(charge)
         return await self.work(service_input)
 
     async def close(self) -> None:

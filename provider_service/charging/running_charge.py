@@ -1,0 +1,64 @@
+"""The payment for a request while its service works on it."""
+
+# ruff: noqa: A002 - arguments carry the contract's words, `credits` among them
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from mesh_runtime.call_errors import CallError
+from provider_service.charging.paid_request import PaidRequest
+from provider_service.charging.payments import Payments, Reserved
+from provider_service.services.charge import InsufficientCredits
+from provider_service.services.service import ServiceFailure
+
+
+class CreditsRefused(InsufficientCredits):
+    """The broker has refused further credits; `error` is what the caller is told if the service lets it be."""
+
+    def __init__(self, error: CallError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class RunningCharge:
+    """A reservation, what is to be captured of it, and more of it where that is asked for.
+
+    `reserved` is the reservation as it now stands. `extended` is told whenever that changes.
+    """
+
+    def __init__(
+        self, request: PaidRequest, reserved: Reserved, *, payments: Payments, extended: Callable[[Reserved], None]
+    ) -> None:
+        self.reserved = reserved
+        self.capture_credits: int | None = None
+        self._request = request
+        self._payments = payments
+        self._extended = extended
+
+    @property
+    def request_id(self) -> str:
+        """The request's id."""
+        return self._request.request_id
+
+    @property
+    def credits(self) -> int:
+        """Whole credits that are set aside."""
+        return self.reserved.reservation.reserved_credits
+
+    def capture(self, credits: int) -> None:
+        """Sets what is captured once the work is done; raises ValueError for what cannot be."""
+        if not isinstance(credits, int) or isinstance(credits, bool):
+            raise TypeError(f"credits must be a whole number, not {type(credits).__name__}")
+        if not 0 <= credits <= self.credits:
+            raise ValueError(f"credits to capture must be from 0 to {self.credits}, not {credits}")
+        self.capture_credits = credits
+
+    async def extend(self, *, credits: int = 0, ttl: timedelta | None = None) -> None:
+        """Asks the broker for more credits, more time, or both."""
+        try:
+            self.reserved = await self._payments.extend(self.reserved, credits=credits, ttl=ttl)
+        except CallError as error:
+            if error.reason == "INSUFFICIENT_CREDITS":
+                raise CreditsRefused(error) from error
+            raise ServiceFailure("the reservation could not be extended", retryable=True) from error
+        self._extended(self.reserved)
