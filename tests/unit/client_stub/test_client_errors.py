@@ -62,6 +62,8 @@ EXPECTED: Mapping[str, tuple[grpc.StatusCode, type[IapError]]] = {
     "PAYOUT_BELOW_MINIMUM": (CODE.FAILED_PRECONDITION, errors.PayoutError),
     "PAYOUT_RESOLVED": (CODE.FAILED_PRECONDITION, errors.PayoutError),
     "WEBHOOK_NOT_FOUND": (CODE.NOT_FOUND, errors.NotFoundError),
+    "REFUND_NOT_FOUND": (CODE.NOT_FOUND, errors.NotFoundError),
+    "REFUND_NOT_OWED": (CODE.FAILED_PRECONDITION, errors.PurchaseError),
     "STORAGE_CONFLICT": (CODE.ABORTED, errors.ConflictError),
     "OVERLOADED": (CODE.RESOURCE_EXHAUSTED, errors.OverloadedError),
     "UNAVAILABLE": (CODE.UNAVAILABLE, errors.UnavailableError),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provider_service.gateways.completions import ChatMessage
+from provider_service.gateways.completions import Answer, ChatMessage
 from provider_service.services.completion.bill import Bill
 from provider_service.services.completion.offer import Offer
 from provider_service.services.completion.prices import TokenPrice
@@ -65,13 +65,13 @@ def test_a_text_counts_the_same_however_it_is_cut_and_only_grows(parts: Sequence
 @settings(max_examples=100)
 @given(
     messages=st.lists(texts, min_size=1, max_size=5),
-    answer=pieces,
+    answer=st.lists(st.builds(Answer, text=texts, reasoning=texts)),
     max_tokens=st.integers(1, 50),
     overhead=st.integers(0, 20),
     price=st.builds(TokenPrice, st.integers(0, 3_000_000), st.integers(0, 3_000_000)),
 )
 def test_no_bill_is_ever_above_the_quote_nor_falls_while_the_answer_comes(
-    messages: list[str], answer: list[str], max_tokens: int, overhead: int, price: TokenPrice
+    messages: list[str], answer: list[Answer], max_tokens: int, overhead: int, price: TokenPrice
 ) -> None:
     request = CompletionInput(
         messages=tuple(ChatMessage("user", message) for message in messages),
@@ -84,7 +84,7 @@ def test_no_bill_is_ever_above_the_quote_nor_falls_while_the_answer_comes(
     bill = Bill(request, offer)
     assert bill.prompt.least <= bill.prompt.estimate <= bill.prompt.most
     before = 1
-    for part in ("", *answer):
+    for part in (Answer(), *answer):
         bill.add(part)
         assert before <= bill.credits_so_far <= bill.estimated_credits <= bill.credits_at_most
         before = bill.credits_so_far
