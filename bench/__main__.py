@@ -41,6 +41,7 @@ _RUNS: Final[dict[str, Callable[[Stage, Plan, Told], Awaitable[Findings]]]] = {
     "engine": lambda stage, plan, tell: EngineSection(stage, plan, tell).run(),
     "grpc": lambda stage, plan, tell: GrpcSection(stage, plan, tell).run(),
     "hot": lambda stage, plan, tell: GrpcSection(stage, plan, tell).run_hot(),
+    "pipeline": lambda stage, plan, tell: GrpcSection(stage, plan, tell).run_pipelined(),
     "history": lambda stage, plan, tell: HistorySection(stage, plan, tell).run(),
     "memory": lambda stage, plan, tell: MemorySection(stage, plan, tell).run(),
 }

@@ -30,12 +30,13 @@ _RESERVE: Final = "reserve.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingRun:
-    """How a server is loaded: so many requests in flight, for so many accounts."""
+    """How a server is loaded: so many requests in flight, for so many accounts; as calls, or over streams."""
 
     in_flight: int
     accounts: int
     seconds: float
     warm_up_seconds: float
+    pipelined: bool = False
 
 
 class Generator(Protocol):
@@ -55,6 +56,7 @@ class FramesGenerator:
             *("bench.frames", "--target", server.address),
             *(f"--in-flight={run.in_flight}", f"--connections={_CONNECTIONS}", f"--accounts={run.accounts}"),
             *(f"--warm-up={run.warm_up_seconds}", f"--seconds={run.seconds}"),
+            *(("--pipelined",) if run.pipelined else ()),
             *(f"--meter={name}={pid}" for name, pid in server.meters.items()),
         )
         sent = msgspec.json.decode(output, type=Sent)
@@ -74,6 +76,8 @@ class GhzGenerator:
 
     async def send(self, server: RunningServer, run: SendingRun) -> Sample:
         """See Generator. Raises GhzFailedError, too."""
+        if run.pipelined:
+            raise RunFailedError("ghz sends no more than one message at a time on a stream: use --generator frames")
         if run.warm_up_seconds:
             await self._run(server, run, run.warm_up_seconds)
         own, meters, start = _children_seconds(), read_meters(server.meters), time.perf_counter()

@@ -10,6 +10,7 @@ TITLES: Final[Mapping[str, str]] = {
     "engine": "The engine by itself",
     "grpc": "The broker over gRPC",
     "hot": "One hot account over gRPC",
+    "pipeline": "Operations of a Pipeline",
     "history": "A long past",
     "memory": "Memory",
 }

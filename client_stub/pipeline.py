@@ -61,9 +61,9 @@ class Pipeline:
 
     async def carry_out(self, request: Any, timeout_seconds: float) -> Any:
         """Carry one operation out and return its response; raise IapError when it is refused or fails."""
-        if self._is_closed:
-            raise grpc.aio.UsageError("The client is closed.")
         self._run()
+        if self._has_ended:
+            raise grpc.aio.UsageError("The client or its channel is closed.")
         loop = asyncio.get_running_loop()
         operation = Operation(
             name=_NAMES[type(request)],
@@ -120,14 +120,18 @@ class Pipeline:
             self._queue.popleft().answer.cancel()
         await asyncio.gather(*(stream.close() for stream in self._streams))
 
+    @property
+    def _has_ended(self) -> bool:
+        return self._is_closed or all(stream.has_ended for stream in self._streams)
+
     def _run(self) -> None:
-        if not self._is_running:
+        if not self._is_running and not self._is_closed:
             self._is_running = True
             for stream in self._streams:
                 stream.start()
 
     def _add_if_wanted(self, operation: Operation) -> None:
-        if self._is_closed:
+        if self._has_ended:
             operation.answer.cancel()
         elif not operation.answer.done():
             self.add(operation)
@@ -136,7 +140,12 @@ class Pipeline:
         self._is_dispatching = False
         while self._queue:
             ready = [stream for stream in self._streams if stream.is_ready]
+            if self._has_ended:
+                self._queue.popleft().answer.cancel()
+                continue
             if not ready:
+                for stream in self._streams:
+                    stream.open_again()
                 return
             batch = self._next_batch()
             if batch:

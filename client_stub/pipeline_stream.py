@@ -81,9 +81,10 @@ class Operations(Protocol):
 
 
 class PipelineStream:
-    """Sends operations and takes their answers. `is_open`: the broker has let the stream in.
+    """Sends operations and takes their answers.
 
-    `len` tells how many it has sent that are not answered.
+    `is_open`: the broker has let the stream in; `has_ended`: it is closed for good, or its channel is. `len` tells how
+    many it has sent that are not answered.
     """
 
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, operations: Operations) -> None:
@@ -91,15 +92,18 @@ class PipelineStream:
         self._stub = BrokerServiceStub(channel)
         self._metadata = metadata
         self._operations = operations
-        self._unanswered: dict[int, Operation] = {}
+        self._unanswered: dict[int, Operation | None] = {}
         self._to_send: list[Operation] = []
         self._to_cancel: list[int] = []
         self._has_something_to_send = asyncio.Event()
+        self._is_wanted = asyncio.Event()
         self._last_sequence = 0
         self._call: Any = None
         self._running: asyncio.Task[None] | None = None
         self.is_open = False
+        self.has_ended = False
         self._is_writing = False
+        self._has_failed_to_write = False
         self._is_closing = False
 
     def __len__(self) -> int:
@@ -114,6 +118,10 @@ class PipelineStream:
         """Open the stream, and again whenever it ends."""
         self._running = asyncio.get_running_loop().create_task(self._run())
 
+    def open_again(self) -> None:
+        """Have it opened again now that somebody waits, if it was refused."""
+        self._is_wanted.set()
+
     def send(self, operations: list[Operation]) -> None:
         """Send operations in one message; the stream is ready."""
         self._to_send = operations
@@ -122,7 +130,8 @@ class PipelineStream:
     def forget(self, operation: Operation) -> None:
         """Cancel an operation at the broker if it is not answered."""
         if self._unanswered.get(operation.sequence) is operation:
-            del self._unanswered[operation.sequence]
+            # It counts until the broker answers it, so that a stream that is stuck is given nothing more.
+            self._unanswered[operation.sequence] = None
             self._to_cancel.append(operation.sequence)
             self._has_something_to_send.set()
 
@@ -135,8 +144,6 @@ class PipelineStream:
             await self._half_close(self._running)
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
-        for operation in self._take_unanswered():
-            operation.answer.cancel()
 
     async def _half_close(self, running: asyncio.Task[None]) -> None:
         """Let the broker end the stream by itself, as long as that takes no time."""
@@ -145,10 +152,27 @@ class PipelineStream:
         await asyncio.wait({running}, timeout=_CLOSE_SECONDS)
 
     async def _run(self) -> None:
+        try:
+            await self._keep_open()
+        except grpc.aio.UsageError:
+            # The channel is somebody else's, who has closed it.
+            pass
+        finally:
+            self.has_ended = True
+            for operation in self._take_unanswered():
+                operation.answer.cancel()
+            self._operations.dispatch_soon()
+
+    async def _keep_open(self) -> None:
         failures = 0
         while not self._is_closing:
             has_answered, error = await self._converse()
             self._hand_on(error)
+            if error.code not in retry_policy.RETRYABLE_CODES:
+                # Nothing says that it will be let in later; whoever asks next finds out.
+                self._is_wanted.clear()
+                await self._is_wanted.wait()
+                continue
             # One that has carried operations is replaced at once, such as when its broker stops and another takes over.
             failures = 0 if has_answered else failures + 1
             if failures and not self._is_closing:
@@ -159,7 +183,7 @@ class PipelineStream:
         call: Any = self._stub.Pipeline(metadata=self._metadata, wait_for_ready=True)
         self._call = call
         writing: asyncio.Task[None] | None = None
-        has_answered = False
+        has_answered = self._has_failed_to_write = False
         try:
             # What is sent before the broker has let the stream in might reach it long after its time.
             await call.initial_metadata()
@@ -170,14 +194,18 @@ class PipelineStream:
                 has_answered = True
                 self._take(response)
         except grpc.aio.AioRpcError as error:
-            return has_answered, to_iap_error(error)
+            ended = to_iap_error(error)
+            # A write that fails as the call ends makes gRPC forget what the call ended with
+            # (https://github.com/grpc/grpc/issues/36066); the next stream will tell.
+            if not (self._has_failed_to_write and ended.code is _INTERNAL):
+                return has_answered, ended
         finally:
             self.is_open = False
             if writing is not None:
                 writing.cancel()
             call.cancel()
         return has_answered, UnavailableError(
-            "the server has ended the stream", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
+            "the stream to the server has broken", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
         )
 
     def _hand_on(self, error: IapError) -> None:
@@ -194,28 +222,28 @@ class PipelineStream:
         self._operations.add_again([operation for operation in left if not operation.answer.done()])
 
     def _take_unanswered(self) -> list[Operation]:
-        left = [*self._unanswered.values(), *self._to_send]
+        left = [operation for operation in self._unanswered.values() if operation is not None] + self._to_send
         self._unanswered.clear()
         self._to_send = []
         self._to_cancel.clear()
         return left
 
     async def _write_all(self, call: Any) -> None:
-        # When it cannot be written to any more, the call ends, and reading tells how.
-        with contextlib.suppress(*_CALL_HAS_ENDED):
-            while True:
-                await self._has_something_to_send.wait()
-                self._has_something_to_send.clear()
-                message = self._next_message()
-                if not (message.operations or message.cancelled_sequences):
-                    self._operations.dispatch_soon()
-                    continue
+        """Write what is to be sent until the call ends; reading tells how it did."""
+        while True:
+            await self._has_something_to_send.wait()
+            self._has_something_to_send.clear()
+            message = self._next_message()
+            if message.operations or message.cancelled_sequences:
                 self._is_writing = True
                 try:
                     await call.write(message)
+                except _CALL_HAS_ENDED:
+                    self._has_failed_to_write = True
+                    return
                 finally:
                     self._is_writing = False
-                self._operations.dispatch_soon()
+            self._operations.dispatch_soon()
 
     def _next_message(self) -> broker_pb2.PipelineRequest:
         now = asyncio.get_running_loop().time()

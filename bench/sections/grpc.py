@@ -16,6 +16,7 @@ from tests.databases import DatabaseKind
 UNIT: Final = "requests/s"
 ECHO_TARGET: Final = 0.9
 HOT_TARGET: Final = 0.95
+PIPELINED_TARGET: Final = 2.0
 
 _ECHO: Final = "bare echo"
 
@@ -61,6 +62,27 @@ class GrpcSection:
         findings.facts = self._facts(in_flight)
         return findings
 
+    async def run_pipelined(self) -> Findings:
+        """Measures operations of Pipelines against unary calls, and against those of the bare server."""
+        findings = Findings()
+        accounts = self._stage.accounts
+        async with self._servers() as (echo, brokers):
+            in_flight = await self._best_in_flight(echo)
+            subjects = {_ECHO: self._sending(echo, in_flight, accounts)}
+            for kind, broker in brokers.items():
+                subjects[f"{kind}, unary"] = self._sending(broker, in_flight, accounts)
+                subjects[f"{kind}, pipelined"] = self._sending(broker, in_flight, accounts, pipelined=True)
+            samples = await take_turns(subjects, rounds=self._plan.rounds, tell=self._tell)
+        findings.add_figures(samples, unit=UNIT)
+        for kind in brokers:
+            findings.compare(samples, f"{kind}, pipelined", f"{kind}, unary", at_least=PIPELINED_TARGET)
+            findings.compare(samples, f"{kind}, pipelined", _ECHO)
+        findings.facts = self._facts(in_flight) | {
+            "load": f"Reserve, {in_flight} in flight on 8 connections, with one stream on each or as calls, from "
+            f"{accounts} accounts in turns"
+        }
+        return findings
+
     @asynccontextmanager
     async def _servers(self) -> AsyncIterator[tuple[RunningServer, dict[DatabaseKind, RunningServer]]]:
         """Gives the bare server and the brokers; audits what the brokers have written in the end."""
@@ -90,12 +112,13 @@ class GrpcSection:
         self._tell(f"{in_flight} requests in flight")
         return in_flight
 
-    def _sending(self, server: RunningServer, in_flight: int, accounts: int) -> Measure:
+    def _sending(self, server: RunningServer, in_flight: int, accounts: int, *, pipelined: bool = False) -> Measure:
         run = SendingRun(
             in_flight=in_flight,
             accounts=accounts,
             seconds=self._plan.seconds,
             warm_up_seconds=self._plan.warm_up_seconds,
+            pipelined=pipelined,
         )
 
         async def measure() -> Sample:

@@ -2,8 +2,9 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -135,7 +136,12 @@ def test_the_document_shows_what_was_measured_last() -> None:
 # What measures.
 
 
-async def send_to(servicer: broker_pb2_grpc.BrokerServiceServicer | None, capsys: pytest.CaptureFixture[str]) -> str:
+async def send_to(
+    servicer: broker_pb2_grpc.BrokerServiceServicer | None,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    pipelined: bool = False,
+) -> str:
     server = grpc.aio.server()
     if servicer is not None:
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(servicer, server)
@@ -143,7 +149,14 @@ async def send_to(servicer: broker_pb2_grpc.BrokerServiceServicer | None, capsys
     await server.start()
     await frames.main(
         argparse.Namespace(
-            target=f"127.0.0.1:{port}", connections=2, in_flight=8, accounts=3, warm_up=0.1, seconds=0.2, meter=[]
+            target=f"127.0.0.1:{port}",
+            connections=2,
+            pipelined=pipelined,
+            in_flight=8,
+            accounts=3,
+            warm_up=0.1,
+            seconds=0.2,
+            meter=[],
         )
     )
     await server.stop(None)
@@ -166,6 +179,27 @@ async def test_the_generator_sends_what_a_server_understands(capsys: pytest.Capt
     assert len({request.account_token for request in seen}) == 3
 
 
+async def test_the_generator_sends_streams_that_a_server_understands(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[broker_pb2.PipelineOperation] = []
+
+    class Servicer(broker_pb2_grpc.BrokerServiceServicer):
+        async def Pipeline(self, requests: Any, _context: object) -> AsyncIterator[broker_pb2.PipelineResponse]:  # noqa: N802
+            async for message in requests:
+                seen.extend(message.operations)
+                results = [
+                    broker_pb2.PipelineResult(sequence=operation.sequence, reserve=broker_pb2.ReserveResponse())
+                    for operation in message.operations
+                ]
+                yield broker_pb2.PipelineResponse(results=results)
+
+    sent = json.loads(await send_to(Servicer(), capsys, pipelined=True))
+    assert sent["answered"] > 0
+    assert sent["failed"] == 0
+    assert {operation.WhichOneof("request") for operation in seen} == {"reserve"}
+    assert {operation.timeout.seconds for operation in seen} == {10}
+    assert len({operation.reserve.request_id for operation in seen}) == len(seen)
+
+
 async def test_the_generator_counts_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     sent = json.loads(await send_to(None, capsys))
     assert sent["answered"] == 0
@@ -179,7 +213,7 @@ async def test_a_long_past_passes_the_audit(database_url: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["engine", "grpc"])
+@pytest.mark.parametrize("name", ["engine", "pipeline"])
 def test_a_section_runs(name: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     done = run_bench(name, "--quick", "--results", str(path))

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from client_stub.accounts import AccountClient
-from client_stub.broker import BrokerClient
+from client_stub.broker import TRANSPORTS, BrokerClient, Transport
 from client_stub.errors import IapError
 from deploy.local_mesh import LocalMesh
 from deploy.seeding import Seeded, buy_pack, seed
@@ -35,8 +35,11 @@ async def seeded(mesh: LocalMesh) -> Seeded:
     return found
 
 
-async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(mesh: LocalMesh, seeded: Seeded) -> None:
-    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key) as broker:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(
+    mesh: LocalMesh, seeded: Seeded, transport: Transport
+) -> None:
+    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key, transport=transport) as broker:
         reserved = await broker.reserve(account_token=seeded.account_token, credits=7)
         await mesh.broker.kill()
         # Asked while the broker is down: the client waits for it to come back.
@@ -52,11 +55,12 @@ async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(mesh: L
     assert (await mesh.audit()).violations == ()
 
 
+@pytest.mark.parametrize(("transport", "connections", "kills"), [("unary", 1, 6), ("pipelined", 2, 2)])
 async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twice(
-    mesh: LocalMesh, seeded: Seeded
+    mesh: LocalMesh, seeded: Seeded, transport: Transport, connections: int, kills: int
 ) -> None:
     """Eight callers charge one credit at a time, and repeat a request with its id until it is answered."""
-    callers, charges_per_caller, kills = 8, 10, 6
+    callers, charges_per_caller = 8, 10
     chance = random.Random(20260123)
     answers, answered = 0, asyncio.Event()
 
@@ -101,7 +105,9 @@ async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twic
             await mesh.broker.kill()
             await mesh.broker.start()
 
-    async with BrokerClient.connect(mesh.broker.address, key=seeded.provider_key) as broker:
+    async with BrokerClient.connect(
+        mesh.broker.address, key=seeded.provider_key, transport=transport, connections=connections
+    ) as broker:
         killer = asyncio.create_task(kill_now_and_then())
         await asyncio.gather(*(charge_all(broker) for _ in range(callers)))
         await killer
@@ -112,3 +118,33 @@ async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twic
     books = await mesh.audit()
     assert books.violations == ()
     assert books.captured_credits == callers * charges_per_caller
+
+
+async def test_what_was_unanswered_at_a_kill_is_sent_again_and_counted_once(mesh: LocalMesh, seeded: Seeded) -> None:
+    """Twenty callers charge over two streams while the broker is killed: the client settles it, they notice nothing."""
+    reservation_ids: list[str] = []
+    warm, again = asyncio.Event(), asyncio.Event()
+
+    async def charge_on(broker: BrokerClient) -> None:
+        while not again.is_set():
+            charged = await broker.charge(account_token=seeded.account_token, credits=1)
+            reservation_ids.append(charged.reservation.reservation_id)
+            warm.set()
+            # Each in a message of its own, and no more than there are credits for.
+            await asyncio.sleep(random.uniform(0, 0.05))
+
+    async with BrokerClient.connect(
+        mesh.broker.address, key=seeded.provider_key, transport="pipelined", connections=2, timeout_seconds=60
+    ) as broker:
+        callers = asyncio.gather(*(charge_on(broker) for _ in range(20)))
+        await asyncio.wait_for(warm.wait(), 30)
+        await mesh.broker.kill()
+        await asyncio.sleep(0.2)
+        answered_before = len(reservation_ids)
+        again.set()
+        await mesh.broker.start()
+        await callers
+    assert len(reservation_ids) == answered_before + 20, "each had one that was not answered"
+    assert len(set(reservation_ids)) == len(reservation_ids)
+    books = await mesh.audit()
+    assert (books.violations, books.captured_credits, books.reserved_credits) == ((), len(reservation_ids), 0)

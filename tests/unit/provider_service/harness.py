@@ -24,6 +24,7 @@ from provider_service.charging.payments import Payments
 from provider_service.charging.pricing import PriceList
 from provider_service.charging.records import Records
 from provider_service.charging.refusals import DOMAIN
+from provider_service.charging.stream_record import OpenRecord, no_record
 from provider_service.charging.streams import PaidStreams
 from provider_service.services.service import Service
 from provider_service.transport.provider_servicer import SERVICE_NAME, ProviderServicer
@@ -82,13 +83,14 @@ async def providing(
     key: str = KEY,
     records: Records | None = None,
     reader_seconds: float = 30.0,
+    open_record: OpenRecord = no_record,
 ) -> AsyncIterator[Provider]:
     pending = PendingTasks()
     options = NodeOptions(listen=Address(host="127.0.0.1", port=0))
     node = Node(options, domain=DOMAIN, service_names=[SERVICE_NAME])
     async with BrokerClient.connect(broker_address, key=key) as broker:
         requests = PaidRequests(Payments(broker), pending=pending, records=records)
-        streams = PaidStreams(broker, pending=pending, reader_seconds=reader_seconds)
+        streams = PaidStreams(broker, pending=pending, reader_seconds=reader_seconds, open_record=open_record)
         add_ProviderServiceServicer_to_server(ProviderServicer(PriceList(services), requests, streams), node.server)
         address = await node.start()
         try:
