@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from provider_service.services.service import Json, Service
 
 RequestKey: TypeAlias = tuple[bytes, str]
+
+# The label of a reservation that tells which request it was made for.
+DIGEST_LABEL: Final = "request_digest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,5 +37,13 @@ class PaidRequest:
 
         Keyed with the account token, so that who sees it cannot find the input by trying likely ones.
         """
-        canonical = json.dumps([self.service.name, self.service_input], sort_keys=True, separators=(",", ":"))
+        return self._digest_of(self.service.name, self.service_input)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What its reservation is labelled with; a retry is known by having the same."""
+        return {DIGEST_LABEL: self.digest}
+
+    def _digest_of(self, *parts: Json | Mapping[str, Json]) -> str:
+        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hmac.new(self.account_token.encode(), canonical.encode(), "sha256").hexdigest()[:32]

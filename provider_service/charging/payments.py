@@ -22,12 +22,10 @@ from client_stub.errors import (
 from mesh_runtime.logs import get_logger
 from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
 from provider_service.charging.budgets import RESERVE_SECONDS, SETTLE_CALL_SECONDS, clamp_seconds
-from provider_service.charging.paid_request import PaidRequest
+from provider_service.charging.paid_request import DIGEST_LABEL, PaidRequest
 
 Response = TypeVar("Response")
 
-# The label of a reservation that tells which request it was made for.
-_DIGEST: Final = "request_digest"
 _RELEASE_REASON: Final = "the work was not done"
 _FIRST_DELAY_SECONDS: Final = 0.1
 _LONGEST_DELAY_SECONDS: Final = 5.0
@@ -73,7 +71,7 @@ class Payments:
                 account_token=request.account_token,
                 credits=request.credits,
                 description=request.service.title,
-                metadata={_DIGEST: request.digest},
+                metadata=request.labels,
                 request_id=request.request_id,
                 timeout_seconds=timeout_seconds,
             )
@@ -107,7 +105,7 @@ class Payments:
         except IapError as error:
             raise to_call_error(error, rpc="GetReservation") from error
         now, reservation = loop.time(), found.reservation
-        if reservation.metadata.get(_DIGEST) != request.digest:
+        if reservation.metadata.get(DIGEST_LABEL) != request.digest:
             raise to_call_error(reused, rpc="Reserve") from reused
         return Reserved(
             reservation=reservation,
@@ -170,7 +168,7 @@ class Payments:
             )
 
         try:
-            return await _until_confirmed(capture_once, reserved, rpc="Capture")
+            return await until_confirmed(capture_once, reserved, rpc="Capture")
         except IapError as error:
             log_unpaid_work(error, reservation_id=reservation_id)
             raise to_call_error(error, rpc="Capture") from error
@@ -188,7 +186,7 @@ class Payments:
             )
 
         try:
-            await _until_confirmed(release_once, reserved, rpc="Release")
+            await until_confirmed(release_once, reserved, rpc="Release")
         except ReservationStateError:
             # Somebody else or time was quicker: nothing is reserved any more.
             return
@@ -213,7 +211,8 @@ def _lifetime_seconds(reservation: Reservation, *, replayed: bool) -> float:
     return (expire_time - start).total_seconds()
 
 
-async def _until_confirmed(call: Callable[[], Awaitable[Response]], reserved: Reserved, *, rpc: str) -> Response:
+async def until_confirmed(call: Callable[[], Awaitable[Response]], reserved: Reserved, *, rpc: str) -> Response:
+    """Repeats a call until the broker has confirmed or decided it, or the reservation is about to expire."""
     loop = asyncio.get_running_loop()
     for delay_seconds in _delays_seconds():
         try:

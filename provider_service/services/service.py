@@ -1,16 +1,17 @@
 """What a service is: the interface every service a provider sells fulfils.
 
-A new service is one module and one entry point. The module has a class with the members of `Service` and a
-function `create_service(options)` that makes one; the entry point, in the group `iap_mesh.services`, names
-that function. Charging, replays, deadlines and transport are not a service's concern: it says what a request
-costs and does the work.
+`provider_service.sdk` makes one of a function. Without it, a service is one module and one entry point: the module has
+a class with the members of `Service` and a function `create_service(options)` that makes one; the entry point, in the
+group `iap_mesh.services`, names that function. Charging, replays, deadlines and transport are not a service's
+concern: it says what a request costs and does the work.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
-from provider_service.services.charge import Charge
+from provider_service.services.charge import Charge, StreamCharge
 
 Json: TypeAlias = bool | float | int | str | list["Json"] | dict[str, "Json"] | None
 """A JSON value. Input that came as a protobuf `Struct` has every number as a float."""
@@ -22,7 +23,7 @@ class Quote:
 
     credits: int
     """Whole credits, at least 1."""
-    breakdown: Mapping[str, Json]
+    breakdown: Mapping[str, Json] = field(default_factory=dict)
     """How the price came about, for the customer to read."""
 
 
@@ -31,7 +32,7 @@ class FieldViolation:
     """One thing wrong with one field of a request's input."""
 
     field: str
-    """The field's name, relative to the input: `to`, not `input.to`."""
+    """The field's name, relative to the input: `to`, not `input.to`; empty for the input as a whole."""
     description: str
     """What the field must be, as a phrase that follows its name: "must be text"."""
 
@@ -63,6 +64,15 @@ class InvalidOption(Exception):
         self.description = description
 
 
+class AfterCrash(StrEnum):
+    """What becomes of a request whose work was cut off: whether it took effect is unknown, and it is not paid."""
+
+    RELEASE = "release"
+    """The credits go back, and the work is not done again. Right for work whose repetition would be felt."""
+    RESUME = "resume"
+    """The work is done again under the same request_id, and paid. Right only if that id makes it take effect once."""
+
+
 class Service(Protocol):
     """Something a provider sells, priced request by request in whole credits."""
 
@@ -82,6 +92,10 @@ class Service(Protocol):
     def input_schema(self) -> Mapping[str, Json]:
         """The JSON Schema of the input."""
 
+    @property
+    def after_crash(self) -> AfterCrash:
+        """What becomes of work that the end of the process has cut off."""
+
     def quote(self, service_input: Mapping[str, Json]) -> Quote:
         """Checks the input and prices it. Pure: no I/O, and the same input gives the same quote.
 
@@ -97,6 +111,49 @@ class Service(Protocol):
 
     async def close(self) -> None:
         """Lets go of connections and threads. Called once, when no request runs any more."""
+
+
+@runtime_checkable
+class OpenedService(Protocol):
+    """What a service also is that has something to do in the event loop before its first request."""
+
+    async def open(self) -> None:
+        """Makes ready for requests. Called once, before the server listens; what it raises ends the process."""
+
+
+class StreamedService(Service, Protocol):
+    """A service that answers in chunks and meters credits as it goes; known by having `stream`.
+
+    Its `quote` tells the most that the request can cost, or what it is likely to cost where the input sets no bound.
+    Before the first chunk the smaller of that and `slice_credits` is set aside, then a slice ahead of the meter each
+    time, but nothing beyond the quote until the meter is beyond it. An account that holds less gets what it can pay.
+    """
+
+    @property
+    def slice_credits(self) -> int:
+        """How many whole credits are set aside at a time, at least 1: what is delivered in about ten seconds, say.
+
+        Larger slices cost fewer calls to the broker, and keep more of the customer's credits from other uses.
+        """
+
+    @property
+    def streams_only(self) -> bool:
+        """Whether it cannot answer in one piece: `perform` is then never called, and ServeRequest is refused."""
+
+    def stream(self, service_input: Mapping[str, Json], charge: StreamCharge) -> AsyncIterator[Mapping[str, Json]]:
+        """Does the work and yields its output in chunks, each at most 4 MiB; an asynchronous generator as a rule.
+
+        It meters what a chunk costs before it yields it, and is driven no faster than the caller reads. When the
+        caller leaves, time is up or the server stops, it is cancelled where it waits or, while it is suspended in a
+        `yield`, closed; it should then end at once. Raises InvalidInput and ServiceFailure; what was delivered before
+        is paid all the same. Unlike `perform` it is never called again with the same `charge.request_id`, unless the
+        process died before anything was delivered.
+        """
+
+
+def is_streamed(service: Service) -> TypeGuard[StreamedService]:
+    """Tells whether a service answers in chunks."""
+    return callable(getattr(service, "stream", None))
 
 
 ServiceFactory: TypeAlias = Callable[[Mapping[str, str]], Service]

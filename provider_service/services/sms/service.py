@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from provider_service.gateways.sms import GatewayError, SmsGateway, SmsMessage
+from provider_service.gateways.gateway_error import GatewayError
+from provider_service.gateways.sms import SmsGateway, SmsMessage
 from provider_service.services.charge import Charge
-from provider_service.services.service import Json, Quote, ServiceFailure
+from provider_service.services.service import AfterCrash, Json, Quote, ServiceFailure
 from provider_service.services.sms.options import create_gateway, read_prices
 from provider_service.services.sms.prices import Prices
 from provider_service.services.sms.request import INPUT_SCHEMA, parse_request
@@ -36,6 +37,11 @@ class SmsService:
     def __init__(self, *, prices: Prices, gateway: SmsGateway) -> None:
         self._prices = prices
         self._gateway = gateway
+
+    @property
+    def after_crash(self) -> AfterCrash:
+        """Sends again only through a gateway that still knows what it sent: nobody wants a text twice."""
+        return AfterCrash.RESUME if self._gateway.outlasting_ids else AfterCrash.RELEASE
 
     def quote(self, service_input: Mapping[str, Json]) -> Quote:
         """Prices the message: its segments times the price of one in the recipient's country."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from provider_service.services.charge import Charge
-from provider_service.services.service import FieldViolation, InvalidInput, Json, Quote
+from provider_service.services.service import AfterCrash, FieldViolation, InvalidInput, Json, Quote
 
 Work = Callable[[Mapping[str, Json]], Awaitable[Mapping[str, Json]]]
 
@@ -23,6 +23,7 @@ class ExampleService:
         self.title = f"The {name} service"
         self.work = work
         self.price = 1
+        self.after_crash = AfterCrash.RELEASE
         self.charged: Callable[[Charge], Awaitable[None]] | None = None
         self.requests: list[str] = []
         self.closed = False

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from provider_service.charging.payments import Payments
 from provider_service.charging.pricing import PriceList
 from provider_service.charging.records import Records
 from provider_service.charging.refusals import DOMAIN
+from provider_service.charging.streams import PaidStreams
 from provider_service.services.service import Service
 from provider_service.transport.provider_servicer import SERVICE_NAME, ProviderServicer
 from tests.unit.provider_service.broker_double import KEY
@@ -37,12 +38,14 @@ class Provider:
     channel: grpc.aio.Channel
     pending: PendingTasks
     address: str
+    streams: PaidStreams
 
     def serve(
         self,
         *,
         account_token: str,
         text: object = "hello",
+        service_input: Mapping[str, object] | None = None,
         service: str = "echo",
         request_id: str | None = None,
         timeout: float | None = 10,
@@ -51,7 +54,7 @@ class Provider:
             request_id=request_id or str(uuid.uuid4()),
             service=service,
             account_token=account_token,
-            input=to_struct({"text": text}),
+            input=to_struct({"text": text} if service_input is None else service_input),
         )
         return self.stub.ServeRequest(request, timeout=timeout)
 
@@ -73,19 +76,25 @@ class Provider:
 
 @asynccontextmanager
 async def providing(
-    broker_address: str, services: Sequence[Service], *, key: str = KEY, records: Records | None = None
+    broker_address: str,
+    services: Sequence[Service],
+    *,
+    key: str = KEY,
+    records: Records | None = None,
+    reader_seconds: float = 30.0,
 ) -> AsyncIterator[Provider]:
     pending = PendingTasks()
     options = NodeOptions(listen=Address(host="127.0.0.1", port=0))
     node = Node(options, domain=DOMAIN, service_names=[SERVICE_NAME])
     async with BrokerClient.connect(broker_address, key=key) as broker:
         requests = PaidRequests(Payments(broker), pending=pending, records=records)
-        add_ProviderServiceServicer_to_server(ProviderServicer(PriceList(services), requests), node.server)
+        streams = PaidStreams(broker, pending=pending, reader_seconds=reader_seconds)
+        add_ProviderServiceServicer_to_server(ProviderServicer(PriceList(services), requests, streams), node.server)
         address = await node.start()
         try:
             # No retries by the channel itself: a test sees each answer.
             async with grpc.aio.insecure_channel(str(address), options=[("grpc.enable_retries", 0)]) as channel:
-                yield Provider(ProviderServiceStub(channel), channel, pending, str(address))
+                yield Provider(ProviderServiceStub(channel), channel, pending, str(address), streams)
         finally:
             node.hurry()
             await node.stop()
