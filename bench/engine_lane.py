@@ -29,6 +29,7 @@ from broker_service.engine.clock import system_clock
 from broker_service.engine.committer import Committer
 from broker_service.storage.database import Database, open_database
 from mesh_runtime.commands import run_event_loop
+from mesh_runtime.garbage import collect_seldom
 
 CREDITS: Final = 3
 DESCRIPTION: Final = "bench"
@@ -124,6 +125,8 @@ async def main(arguments: argparse.Namespace) -> None:
     committer = Committer(database, system_clock)
     pids = {"engine": os.getpid(), **pids_of(arguments.meter)}
     callers = Callers(committer, [account_id(number) for number in range(arguments.accounts)], request_ids())
+    # As the broker does.
+    collect_seldom()
     callers.start(arguments.callers)
     await asyncio.sleep(arguments.warm_up)
     callers.check()

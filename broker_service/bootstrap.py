@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from broker_service.background.events import EventParts, event_parts
 from broker_service.background.expiry_sweeper import ExpirySweeper
@@ -34,8 +35,6 @@ from broker_service.storage.purchase_queries import began_with
 from broker_service.storage.schema import create_schema, shards_of
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
-from broker_service.transport.http.app import build_app
-from broker_service.transport.http.server import HttpServer
 from broker_service.transport.pipeline import StreamLimits
 from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.field_rules import FieldRules
@@ -47,6 +46,9 @@ from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.stop_signals import stop_signals
 from mesh_runtime.tls import ServerTls
 from mesh_runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from broker_service.transport.http.server import HttpServer
 
 logger = get_logger(__name__)
 
@@ -66,7 +68,7 @@ class Broker:
     top_ups: AutoTopUps
     top_up_rounds: Rounds
     events: EventParts
-    http: HttpServer | None
+    http: "HttpServer | None"
 
     async def start_http(self) -> Address | None:
         """Begins to serve HTTP, if that is asked for, and returns where. Raises StartupError."""
@@ -198,6 +200,10 @@ async def build_broker(
     top_up_rounds.start()
     http = None
     if listener is not None:
+        # Imported already, if at all, where the listener was: http_address.py.
+        from broker_service.transport.http.app import build_app  # noqa: PLC0415 - see above
+        from broker_service.transport.http.server import HttpServer  # noqa: PLC0415 - see above
+
         app = build_app(desk, gateways, public_url=public_url, clock=clock, is_serving=lambda: node.health.serving)
         http = HttpServer(listener, app, hurried=node.hurried)
     return Broker(

@@ -1,17 +1,26 @@
-"""Where a broker serves HTTP, and how the outside names that place."""
+"""Where a broker serves HTTP, and how the outside names that place.
+
+The HTTP server takes long to import: it is, where HTTP is served.
+"""
+
+from typing import TYPE_CHECKING
 
 from broker_service.settings import BrokerSettings
 from broker_service.transport.http.origins import web_url
-from broker_service.transport.http.server import HttpListener, HttpOptions
 from mesh_runtime.addresses import is_unspecified
 from mesh_runtime.node import NodeOptions
 from mesh_runtime.startup_errors import StartupError
 
+if TYPE_CHECKING:
+    from broker_service.transport.http.server import HttpListener
 
-def open_http(settings: BrokerSettings, options: NodeOptions) -> HttpListener | None:
+
+def open_http(settings: BrokerSettings, options: NodeOptions) -> "HttpListener | None":
     """Takes the address for HTTP, if one is asked for, under the node's own terms. Raises StartupError."""
     if settings.http_listen is None:
         return None
+    from broker_service.transport.http.server import HttpListener, HttpOptions  # noqa: PLC0415 - see above
+
     return HttpListener(
         HttpOptions(
             listen=settings.http_listen,
@@ -23,7 +32,7 @@ def open_http(settings: BrokerSettings, options: NodeOptions) -> HttpListener | 
     )
 
 
-def public_url_of(settings: BrokerSettings, listener: HttpListener | None) -> str:
+def public_url_of(settings: BrokerSettings, listener: "HttpListener | None") -> str:
     """Returns where browsers reach the broker, without a slash at the end; empty: nowhere. Raises StartupError."""
     given = settings.http_url
     if given:

@@ -89,7 +89,7 @@ _SETTINGS = [
         type=click.Choice([behavior.value for behavior in SandboxBehavior]),
         default=SandboxBehavior.SUCCEED.value,
         callback=lambda _context, _option, value: SandboxBehavior(value),
-        help="What the sandbox gateway does when it is asked for refunds and charges, and how it tells of payments.",
+        help="How the sandbox gateway pays, refunds and charges, and how it tells of that.",
     ),
     setting(
         "--sandbox-delay-seconds",

@@ -16,11 +16,15 @@ from iap.broker.v1.admin_pb2 import (
     IssueKeyResponse,
     Key,
     ListKeysRequest,
+    ListOwedRefundsRequest,
     ListPaymentNoticesRequest,
     ListProvidersRequest,
+    MarkRefundPaidRequest,
+    MarkRefundPaidResponse,
     PaymentNotice,
     PaymentNoticeOutcome,
     Provider,
+    PurchaseRefund,
     RegisterCustomerRequest,
     RegisterCustomerResponse,
     RegisterProviderRequest,
@@ -210,6 +214,32 @@ class AdminClient(ServiceClient):
             return response.notices, response.next_page_token
 
         return iterate_pages(fetch_page)
+
+    def list_owed_refunds(
+        self, *, page_size: int = LARGEST_PAGE_SIZE, timeout_seconds: float | None = None
+    ) -> AsyncIterator[PurchaseRefund]:
+        """Iterate over the refunds that no gateway has paid, oldest first, all pages; the timeout is for each page."""
+
+        async def fetch_page(page_token: str) -> tuple[Iterable[PurchaseRefund], str]:
+            request = ListOwedRefundsRequest(page_size=page_size, page_token=page_token)
+            response = await self._call(self._stub.ListOwedRefunds, request, timeout_seconds)
+            return response.refunds, response.next_page_token
+
+        return iterate_pages(fetch_page)
+
+    async def mark_refund_paid(
+        self,
+        *,
+        refund_id: str,
+        reference: str = "",
+        request_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> MarkRefundPaidResponse:
+        """Record that the customer got an owed refund's money by another way than the gateway."""
+        request = MarkRefundPaidRequest(
+            request_id=request_id_or_new(request_id), refund_id=refund_id, reference=reference
+        )
+        return await self._call(self._stub.MarkRefundPaid, request, timeout_seconds)
 
     async def audit_ledger(self, *, timeout_seconds: float | None = None) -> AuditLedgerResponse:
         """Have the books recomputed, and each difference named."""

@@ -57,6 +57,8 @@ _CLASS_BY_REASON: Final[Mapping[str, type[IapError]]] = MappingProxyType(
         "WEBHOOK_NOT_FOUND": errors.NotFoundError,
         "STREAM_RUNNING": errors.StreamRunningError,
         "STREAM_NOT_READ": errors.PreconditionError,
+        "REFUND_NOT_FOUND": errors.NotFoundError,
+        "REFUND_NOT_OWED": errors.PurchaseError,
         "STORAGE_CONFLICT": errors.ConflictError,
         "OVERLOADED": errors.OverloadedError,
         "UNAVAILABLE": errors.UnavailableError,

@@ -3,9 +3,15 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import protovalidate
 from google.protobuf.message import Message
+
+from mesh_runtime.quick_checks import Check, quick_check
+
+# It keeps the rules that it has compiled, for all in the process.
+_VALIDATOR: Final = protovalidate.Validator()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +30,24 @@ class FieldRules:
     """The rules of some message types, compiled when constructed so that no call has to wait for it."""
 
     def __init__(self, message_types: Iterable[type[Message]] = ()) -> None:
-        self._validator = protovalidate.Validator()
+        self._quick_checks: dict[type[Message], Check] = {}
         for message_type in message_types:
+            check = quick_check(message_type)
+            if check is not None:
+                self._quick_checks[message_type] = check
             # Checking any message compiles the rules of its type and of the types within; CompilationError
             # here is a bug in the proto file.
-            self._validator.collect_violations(message_type())
+            _VALIDATOR.collect_violations(message_type())
 
     def violations(self, message: Message) -> tuple[FieldViolation, ...]:
         """Return every broken rule, in the order of the fields; empty when the message is valid.
 
         A type not named to the constructor is compiled the first time it is seen.
         """
-        found = self._validator.collect_violations(message)
+        keeps_rules = self._quick_checks.get(type(message))
+        if keeps_rules is not None and keeps_rules(message):
+            return ()
+        found = _VALIDATOR.collect_violations(message)
         if not found:
             return ()
         return tuple(_to_field_violation(violation.proto) for violation in found)

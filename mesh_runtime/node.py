@@ -1,7 +1,6 @@
 """One gRPC server in one process, from its first byte to its last."""
 
 import asyncio
-import gc
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import grpc.aio
 
 from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.calls import CallInterceptor
+from mesh_runtime.garbage import collect_seldom
 from mesh_runtime.health import Health
 from mesh_runtime.listening_ports import check_port, print_listening
 from mesh_runtime.logs import get_logger
@@ -30,9 +30,6 @@ _ENDING_SECONDS: Final = 1.5
 _ENDING_SHARE: Final = 0.25
 # A health watcher that takes no bytes holds up its own news; draining does not wait for it any longer.
 _HEALTH_NEWS_SECONDS: Final = 1.0
-# A few MB of garbage at most.
-_NEW_OBJECTS_BEFORE_COLLECTION: Final = 20_000
-_YOUNG_COLLECTIONS: Final = 20
 _logger = get_logger("mesh_runtime.node")
 
 
@@ -195,7 +192,7 @@ async def serve_until_signal(
     with stop_orders(stop=stop_asked.set, hurry=node.hurry):
         try:
             address = await node.start()
-            _collect_seldom()
+            collect_seldom()
             try:
                 announce(address)
                 _logger.info("node.serving", address=str(address))
@@ -205,17 +202,6 @@ async def serve_until_signal(
         finally:
             if after_stop is not None:
                 await after_stop()
-
-
-def _collect_seldom() -> None:
-    """Leave out of garbage collection what is there already, and collect the rest less often than by default.
-
-    What a call makes is freed when the call is over, with next to no cycles in it; looking for those after each 700 new
-    objects, and through all modules now and then, costs a tenth of a call.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS_BEFORE_COLLECTION, _YOUNG_COLLECTIONS, _YOUNG_COLLECTIONS)
 
 
 def _channel_options(options: NodeOptions) -> list[tuple[str, int]]:

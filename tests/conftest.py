@@ -11,6 +11,7 @@ import structlog
 # Before gRPC is imported: it tells of every connection that a test breaks.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+from tests.contract.broker_world.fresh_books import FreshBooks
 from tests.databases import DatabaseKind, DatabaseMaker, SharedServer
 from tests.postgres_server import PostgresServer
 
@@ -55,6 +56,18 @@ def new_database(databases: DatabaseMaker, database_kind: DatabaseKind) -> Calla
 def database_url(new_database: Callable[[], str]) -> str:
     """The URL of an empty database of the test's own, of each kind."""
     return new_database()
+
+
+@pytest.fixture(scope="session")
+def fresh_books(session_databases: DatabaseMaker) -> FreshBooks:
+    """Makes copies of a broker's database with nothing in it."""
+    return FreshBooks(session_databases)
+
+
+@pytest.fixture
+def books_url(fresh_books: FreshBooks, database_kind: DatabaseKind, databases: DatabaseMaker) -> str:
+    """The URL of a broker's database of the test's own, of each kind: of one shard, with nothing in it."""
+    return fresh_books.copy(database_kind, databases)
 
 
 @pytest.fixture

@@ -49,7 +49,10 @@ def only_on(kind: DatabaseKind, *, reason: str) -> pytest.MarkDecorator:
 
 
 class SharedServer:
-    """The PostgreSQL server that the tests of a process share: the environment's, or one started when first needed."""
+    """The PostgreSQL server that the tests of a process share: the environment's, or one started when first needed.
+
+    No test ends it: those that end servers have their own. So what it commits need not outlive the machine.
+    """
 
     def __init__(self) -> None:
         self._own: PostgresServer | None = None
@@ -60,7 +63,7 @@ class SharedServer:
         if given:
             return given
         if self._own is None:
-            self._own = PostgresServer()
+            self._own = PostgresServer(flushes=False)
         return self._own.url()
 
     def close(self) -> None:

@@ -118,14 +118,18 @@ def withdrawn(top_up: AutoTopUp) -> AutoTopUp:
     return replace(top_up, pending_purchase_id=None, asked=False)
 
 
-def is_wanted(top_up: AutoTopUp, purchase: Purchase, account: Account) -> bool:
-    """Tells whether the payment under way is what the customer still agrees to, for an account that may buy."""
+def is_wanted(top_up: AutoTopUp, purchase: Purchase, account: Account, *, spent_minor_units: int) -> bool:
+    """Tells whether the payment under way is what the customer still agrees to, for an account that is still low.
+
+    `spent_minor_units` is what the top-ups of the purchase's month have cost, itself included.
+    """
     return (
         top_up.state is AutoTopUpState.ACTIVE
         and account.state is AccountState.ACTIVE
+        and account.balance.available_credits < top_up.threshold_credits
         and purchase.pack_id == top_up.pack_id
         and purchase.gateway == top_up.gateway
-        and purchase.price_minor_units <= top_up.monthly_cap_minor_units
+        and spent_minor_units <= top_up.monthly_cap_minor_units
     )
 
 

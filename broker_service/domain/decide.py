@@ -1,9 +1,11 @@
 """The one entrance to the rules: a batch of commands in, outcomes and changes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import count
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker_service.domain import (
     accounts,
@@ -14,6 +16,7 @@ from broker_service.domain import (
     payment_notices,
     purchase_refunds,
     purchases,
+    refund_settlement,
     refunds,
     reservations,
     tokens,
@@ -46,6 +49,7 @@ from broker_service.domain.purchase_commands import (
     AttachCheckout,
     CompleteSandboxPayment,
     RefundPurchase,
+    SettleRefund,
     StartPurchase,
     TakePaymentNotice,
 )
@@ -98,7 +102,18 @@ def decide_batch(books: Mapping[str, Book], commands: Sequence[Command], now: da
         book.apply(changes)
         written.append(changes)
         outcomes.append(result)
-    return Verdict(tuple(outcomes), tuple(written), now)
+    return Verdict(tuple(outcomes), tuple(_with_numbered_events(written)), now)
+
+
+def _with_numbered_events(written: Sequence[Changes]) -> Iterator[Changes]:
+    """Yields a batch's changes; all of it happens at one instant, so its events are told apart by their numbers."""
+    numbers = count()
+    for changes in written:
+        if changes.events:
+            events = tuple(replace(event, ordinal=next(numbers)) for event in changes.events)
+            yield replace(changes, events=events)
+        else:
+            yield changes
 
 
 def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the most frequent first
@@ -128,6 +143,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one case for each command, the mos
             return payment_notices.decide_complete_sandbox_payment(book, command, now)
         case RefundPurchase():
             return purchase_refunds.decide_refund_purchase(book, command, now)
+        case SettleRefund():
+            return refund_settlement.decide_settle_refund(book, command, now)
         case GrantCredits():
             return operator_grants.decide_grant_credits(book, command, now)
         case OpenAccount():

@@ -97,6 +97,13 @@ class KeyNotFound(NotFound):
     template = "no such key: {key_id}"
 
 
+class RefundNotFound(NotFound):
+    """No such refund of a purchase."""
+
+    reason, resource, key = "REFUND_NOT_FOUND", "refund", "refund_id"
+    template = "no such refund: {refund_id}"
+
+
 class PayoutNotFound(NotFound):
     """No such payout."""
 
@@ -240,6 +247,13 @@ class PaymentMethodMissing(WrongState):
 
     reason = "PAYMENT_METHOD_MISSING"
     template = "there is no payment method for account {account_id} yet; buy a pack with save_payment_method first"
+
+
+class RefundNotOwed(WrongState):
+    """The refund is paid, or its gateway has yet to say whether it pays it."""
+
+    reason = "REFUND_NOT_OWED"
+    template = "refund {refund_id} is {state}, and not owed"
 
 
 class PayoutResolved(WrongState):

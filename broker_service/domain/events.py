@@ -131,4 +131,5 @@ def _of_account(
         account_id=account.account_id,
         data=data,
         time=now,
+        entry_count=account.entry_count,
     )

@@ -20,7 +20,7 @@ from broker_service.domain.errors import (
     RequestIdReused,
 )
 from broker_service.domain.journal import refund_paid_of, refund_returned_of
-from broker_service.domain.purchase_commands import SANDBOX, CompleteSandboxPayment, TakePaymentNotice
+from broker_service.domain.purchase_commands import OPERATOR, SANDBOX, CompleteSandboxPayment, TakePaymentNotice
 from broker_service.domain.purchase_refunds import PAID_BY_CHARGEBACK, charged_back, owed_refunds, paid_back
 from broker_service.domain.purchases import SOLD_STATES, PurchaseResult, as_of, paid, purchase_of
 from broker_service.domain.records import (
@@ -237,6 +237,8 @@ def _refund_paid(
     account: Account, purchase: Purchase, refund: PurchaseRefund, command: TakePaymentNotice, now: datetime
 ) -> _Effect:
     if refund.state is PurchaseRefundState.PAID:
+        if refund.gateway_reference == OPERATOR:
+            return _ignored("the refund was paid by the operator: the customer has the money twice")
         if purchase.state is PurchaseState.CHARGED_BACK:
             return _ignored(
                 "the refund was paid before, if not by the chargeback: then the customer has the money twice"
@@ -261,8 +263,8 @@ def _refund_failed(
     failed = _given_up(refund, command, now)
     if refund.state is PurchaseRefundState.REQUESTED:
         return _applied("the refund failed", Changes(account=account, purchase_refunds=(failed,)))
-    if refund.gateway_reference == PAID_BY_CHARGEBACK:
-        return _ignored("the refund was paid by the chargeback, and is not owed any more")
+    if refund.gateway_reference in (PAID_BY_CHARGEBACK, OPERATOR):
+        return _ignored(f"the refund was paid by the {refund.gateway_reference}, and is not owed any more")
     returned = replace(failed, times_returned=refund.times_returned + 1)
     movements = (refund_returned_of(purchase.provider_id, returned),)
     return _applied(

@@ -165,5 +165,42 @@ class RefundPurchase(Struct, frozen=True, dict=True):
         return fingerprint(self.purchase_id, self.reason)
 
 
+class SettleRefund(Struct, frozen=True, dict=True):
+    """Takes the operator's word that the customer has got the money of a refund by another way than the gateway."""
+
+    request_id: str
+    account_id: str
+    purchase_id: str
+    refund_id: str
+    reference: str
+
+    @computed_once
+    def operation_id(self) -> str:
+        """Its record."""
+        return operation_id_for(self.account_id, "MarkRefundPaid", self.request_id)
+
+    @computed_once
+    def fingerprint(self) -> str:
+        """Its parameters."""
+        return fingerprint(self.refund_id, self.reference)
+
+    @computed_once
+    def notice(self) -> TakePaymentNotice:
+        """How it is kept, among what gateways have told."""
+        return TakePaymentNotice(
+            account_id=self.account_id,
+            gateway=OPERATOR,
+            gateway_event_id=self.operation_id,
+            kind=PaymentNoticeKind.REFUND_SUCCEEDED,
+            purchase_id=self.purchase_id,
+            refund_id=self.refund_id,
+            detail=self.reference,
+        )
+
+
 SANDBOX = "sandbox"
-PurchaseCommand = StartPurchase | AttachCheckout | CompleteSandboxPayment | TakePaymentNotice | RefundPurchase
+# Who has paid a refund that a gateway would not.
+OPERATOR = "operator"
+PurchaseCommand = (
+    StartPurchase | AttachCheckout | CompleteSandboxPayment | TakePaymentNotice | RefundPurchase | SettleRefund
+)

@@ -465,6 +465,8 @@ class Event(Struct, frozen=True):
     """One thing that happened, for those it concerns; `data` is what there is to know of it, by type.
 
     Its id follows from its cause, so that it is written once. A payout has neither customer nor account ("").
+    What of one account happened at one instant comes by `entry_count`, which is how many entries the account had then,
+    and after that by `ordinal`, its number in its batch.
     """
 
     event_id: str
@@ -474,3 +476,5 @@ class Event(Struct, frozen=True):
     account_id: str
     data: Mapping[str, str | int]
     time: datetime
+    entry_count: int = 0
+    ordinal: int = 0

@@ -24,6 +24,7 @@ from broker_service.domain.purchase_commands import (
     AttachCheckout,
     CompleteSandboxPayment,
     RefundPurchase,
+    SettleRefund,
     StartPurchase,
     TakePaymentNotice,
 )
@@ -91,6 +92,9 @@ def references_of(commands: Iterable[Command]) -> References:  # noqa: C901, PLR
                 references.purchases.add(command.purchase_id)
                 references.purchase_refunds.add(command.refund_id)
                 references.grants.add(command.grant_id)
+            case SettleRefund():
+                references.operations.add(command.operation_id)
+                _add_notice(references, command.notice)
             case Settle() | ChangeAccountState():
                 pass
     return references

@@ -219,6 +219,9 @@ class AutoTopUps:
                     current, price_minor_units=price_minor_units, spent_minor_units=spent, now=now
                 ):
                     return None
+                # It was when it was found, and another broker may have bought since.
+                if not rows.is_low(connection, shard_id, account_id):
+                    return None
                 current = begun(current)
             attempt = claimed(current, now)
             rows.put_top_up(connection, attempt)
@@ -270,7 +273,8 @@ class AutoTopUps:
             current = rows.top_up_of(connection, attempt.account_id, for_update=True)
             if current is None or current.pending_purchase_id != attempt.pending_purchase_id:
                 return None
-            if not current.asked and is_wanted(current, purchase, account):
+            spent = self._spent_with(connection, purchase)
+            if not current.asked and is_wanted(current, purchase, account, spent_minor_units=spent):
                 current = replace(current, asked=True)
                 rows.put_top_up(connection, current)
             return current
@@ -278,7 +282,15 @@ class AutoTopUps:
         return await write_with_retries(self._database, work)
 
     async def _is_still_wanted(self, current: AutoTopUp, purchase: Purchase) -> bool:
-        return is_wanted(current, purchase, account_of(await self._reader.book(current.account_id)))
+        account = account_of(await self._reader.book(current.account_id))
+        spent = await self._database.read(lambda connection: self._spent_with(connection, purchase))
+        return is_wanted(current, purchase, account, spent_minor_units=spent)
+
+    def _spent_with(self, connection: Connection, purchase: Purchase) -> int:
+        """Returns what the top-ups of a purchase's month have cost, this one included."""
+        account_id = purchase.account_id
+        shard_id = shard_of(account_id, self._shards)
+        return rows.spent_in_month(connection, shard_id, account_id, purchase.currency, purchase.create_time)
 
     async def _withdraw(self, attempt: AutoTopUp, purchase: Purchase) -> None:
         """Ends an attempt that nobody was asked to pay, and its purchase."""

@@ -45,6 +45,7 @@ from broker_service.domain.purchase_commands import (
     AttachCheckout,
     CompleteSandboxPayment,
     RefundPurchase,
+    SettleRefund,
     StartPurchase,
     TakePaymentNotice,
 )
@@ -138,7 +139,7 @@ class Committer:
     @overload
     async def execute(self, command: TakePaymentNotice) -> NoticeResult: ...
     @overload
-    async def execute(self, command: RefundPurchase) -> PurchaseRefundResult: ...
+    async def execute(self, command: RefundPurchase | SettleRefund) -> PurchaseRefundResult: ...
 
     async def execute(self, command: Command) -> Result:
         """Returns a command's result once it is durable.

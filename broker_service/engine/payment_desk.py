@@ -4,13 +4,13 @@ The two are never in one transaction. What is to be asked of a gateway stands in
 is put there afterwards; a process that dies in between leaves something that is asked again, with the same ids.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from msgspec.structs import replace
 
 from broker_service.domain.directory import Pack, ProviderState, ServiceState
-from broker_service.domain.errors import PurchaseNotFound, PurchaseOfOtherGateway, Refusal
+from broker_service.domain.errors import PurchaseNotFound, PurchaseOfOtherGateway, RefundNotFound, Refusal
 from broker_service.domain.identities import account_id_within, notice_id_for
 from broker_service.domain.known_tokens import KnownToken
 from broker_service.domain.payment_notices import notice_of
@@ -20,6 +20,7 @@ from broker_service.domain.purchase_commands import (
     CompleteSandboxPayment,
     PackTerms,
     RefundPurchase,
+    SettleRefund,
     StartPurchase,
     TakePaymentNotice,
 )
@@ -51,7 +52,13 @@ from broker_service.payments.gateways import Gateways
 from broker_service.payments.sandbox import SandboxGateway
 from broker_service.storage.database import Database
 from broker_service.storage.errors import StorageError
-from broker_service.storage.purchase_queries import NoticeSelection, keep_notice, payment_notices, refund_by_id
+from broker_service.storage.purchase_queries import (
+    NoticeSelection,
+    keep_notice,
+    owed_refunds,
+    payment_notices,
+    refund_by_id,
+)
 from mesh_runtime.logs import get_logger
 
 logger = get_logger(__name__)
@@ -104,7 +111,8 @@ class PaymentDesk:
     ) -> PurchaseResult:
         """Starts a purchase, and opens its checkout if a customer is to pay it.
 
-        A replay opens the checkout if the first try did not come so far. A gateway that declines fails the purchase.
+        A replay opens the checkout if the first try did not come so far. A gateway that declines fails the purchase;
+        one that has its money at once pays it.
         Raises the Refusals of StartPurchase, and GatewayUnavailableError: then the purchase waits for another try.
         """
         gateway = self._gateways.for_currency(pack.currency)
@@ -133,6 +141,12 @@ class PaymentDesk:
     async def purchase(self, purchase_id: str) -> Purchase:
         """Returns a purchase as it now stands. Raises PurchaseNotFound."""
         return await self._reader.purchase(_account_of(purchase_id), purchase_id)
+
+    async def offered_by(self, purchase: Purchase) -> tuple[str, str]:
+        """Returns the title of a purchase's service, and its provider's name."""
+        service = await self._directory.service(purchase.service)
+        provider = await self._directory.provider(purchase.provider_id)
+        return service.title, "" if provider is None else provider.name
 
     async def complete_sandbox(self, *, request_id: str, purchase_id: str, succeeded: bool) -> PurchaseResult:
         """Plays the payer's part at the sandbox. Raises the Refusals of CompleteSandboxPayment.
@@ -207,7 +221,7 @@ class PaymentDesk:
         Raises StorageError, and the committer's errors if what the gateway said could not be written down.
         """
         gateway = self._gateways.by_name(purchase.gateway)
-        refund = await self._database.read(partial(refund_by_id, refund_id=refund.refund_id))
+        refund = await self._refund(refund.refund_id)
         if refund.state is not PurchaseRefundState.REQUESTED:
             return True
         if gateway is None:
@@ -222,6 +236,25 @@ class PaymentDesk:
             return False
         await self.take_notice(gateway.name, notice)
         return True
+
+    async def owed_refunds(self, after: tuple[datetime, str] | None, limit: int) -> list[PurchaseRefund]:
+        """Returns refunds that their gateway has not paid, behind (create_time, refund_id), the oldest first."""
+        return await self._database.read(partial(owed_refunds, after=after, limit=limit))
+
+    async def settle_refund(self, *, request_id: str, refund_id: str, reference: str) -> PurchaseRefundResult:
+        """Records that the customer has got an owed refund's money otherwise.
+
+        Raises the Refusals of SettleRefund, RefundNotFound above all.
+        """
+        refund = await self._refund(refund_id)
+        command = SettleRefund(request_id, refund.account_id, refund.purchase_id, refund_id, reference)
+        return await self._committer.execute(command)
+
+    async def _refund(self, refund_id: str) -> PurchaseRefund:
+        refund = await self._database.read(partial(refund_by_id, refund_id=refund_id))
+        if refund is None:
+            raise RefundNotFound(refund_id=refund_id)
+        return refund
 
     async def _open_checkout(self, purchase: Purchase) -> Purchase:
         gateway = self._configured(purchase.gateway)
@@ -238,6 +271,9 @@ class PaymentDesk:
                 detail=str(error),
             )
             await self.take_notice(gateway.name, declined)
+            return await self.purchase(purchase.purchase_id)
+        if checkout.notice is not None:
+            await self.take_notice(gateway.name, checkout.notice)
             return await self.purchase(purchase.purchase_id)
         result = await self._committer.execute(
             AttachCheckout(purchase.account_id, purchase.purchase_id, checkout.url, checkout.gateway_reference)

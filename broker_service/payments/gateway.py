@@ -26,10 +26,14 @@ class NoticeInvalidError(Exception):
 
 
 class Checkout(Struct, frozen=True):
-    """Where a purchase is paid, and how the gateway names its payment."""
+    """Where a purchase is paid, and how the gateway names its payment.
+
+    `notice` is what has become of the payment already, where nobody has to go there.
+    """
 
     url: str
     gateway_reference: str
+    notice: "GatewayNotice | None" = None
 
 
 class PaymentMethod(Struct, frozen=True):

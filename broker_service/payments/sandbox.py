@@ -21,11 +21,13 @@ Deliver = Callable[[GatewayNotice], Awaitable[object]]
 class SandboxBehavior(StrEnum):
     """What it is like to do business with.
 
-    SUCCEED: it does what it is asked and says so at once. FAIL: it refuses refunds and charges. DELAY: payments,
-    refunds and charges succeed, and are told of later. TWICE: it tells of each twice.
+    SUCCEED: it does what it is asked and says so at once. INSTANT: as well, and purchases are paid when they are
+    started, by nobody. FAIL: it refuses refunds and charges. DELAY: payments, refunds and charges succeed, and are told
+    of later. TWICE: it tells of each twice.
     """
 
     SUCCEED = "succeed"
+    INSTANT = "instant"
     FAIL = "fail"
     DELAY = "delay"
     TWICE = "twice"
@@ -71,7 +73,8 @@ class SandboxGateway:
     async def create_checkout(self, purchase: Purchase) -> Checkout:
         """See PaymentGateway. Without pages, the URL says to call CompleteSandboxPayment."""
         place = f"{self._public_address}/checkout/" if self._public_address else f"{SANDBOX}:"
-        return Checkout(f"{place}{purchase.purchase_id}", gateway_reference="")
+        payment = _payment_of(purchase) if self._behavior is SandboxBehavior.INSTANT else None
+        return Checkout(f"{place}{purchase.purchase_id}", gateway_reference="", notice=payment)
 
     def payment_completed(self, notice: GatewayNotice) -> None:
         """Tells of a payment that the broker was told of when the payer made it, as often and as late as it does."""
@@ -145,3 +148,15 @@ class SandboxGateway:
                 await self._deliver(notice)
         except Exception as error:  # noqa: BLE001 - whatever has happened: nobody waits for it, and it is not repeated
             logger.warning("sandbox.notice_lost", kind=notice.kind.value, cause=str(error))
+
+
+def _payment_of(purchase: Purchase) -> GatewayNotice:
+    return GatewayNotice(
+        gateway_event_id=f"instant:{purchase.purchase_id}",
+        kind=PaymentNoticeKind.SUCCEEDED,
+        purchase_id=purchase.purchase_id,
+        currency=purchase.currency,
+        amount_minor_units=purchase.price_minor_units,
+        gateway_reference=f"{SANDBOX}:{purchase.purchase_id}",
+        method=PaymentMethod(f"{SANDBOX}:{purchase.account_id}", SANDBOX),
+    )

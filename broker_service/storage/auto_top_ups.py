@@ -1,8 +1,9 @@
 """Automatic top-ups: who has agreed to one, who is due, and how customers have paid before."""
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Join, and_, func, insert, or_, select, update
 
 from broker_service.domain.auto_top_ups import AutoTopUp, AutoTopUpState, month_of
 from broker_service.domain.records import AccountState, PurchaseOrigin, PurchaseState
@@ -46,25 +47,26 @@ def add_agreement(connection: Connection, top_up: AutoTopUp) -> None:
 
 def due_top_ups(connection: Connection, shard_id: int, now: datetime, after: str, limit: int) -> list[AutoTopUp]:
     """Returns a shard's top-ups whose account is low, or whose payment is under way; by account, behind `after`."""
-    it, account = tables.auto_top_ups, tables.accounts
-    with_account = it.join(account, and_(account.c.shard_id == shard_id, account.c.account_id == it.c.account_id))
-    is_low = and_(
-        it.c.state == AutoTopUpState.ACTIVE.value,
-        account.c.state == AccountState.ACTIVE.value,
-        account.c.ledger_credits - account.c.reserved_credits < it.c.threshold_credits,
-    )
+    it = tables.auto_top_ups
     statement = (
         select(it)
-        .select_from(with_account)
+        .select_from(_with_account(shard_id))
         .where(
             it.c.account_id > after,
             or_(it.c.next_attempt_time.is_(None), it.c.next_attempt_time <= now),
-            or_(it.c.pending_purchase_id.is_not(None), is_low),
+            or_(it.c.pending_purchase_id.is_not(None), _IS_LOW),
         )
         .order_by(it.c.account_id)
         .limit(limit)
     )
     return [_ROWS.record_of_core(row) for row in connection.execute(statement)]
+
+
+def is_low(connection: Connection, shard_id: int, account_id: str) -> bool:
+    """Tells whether an account may be topped up and has fewer credits than was agreed."""
+    it = tables.auto_top_ups.c
+    found = select(it.account_id).select_from(_with_account(shard_id)).where(it.account_id == account_id, _IS_LOW)
+    return connection.execute(found).one_or_none() is not None
 
 
 def spent_in_month(connection: Connection, shard_id: int, account_id: str, currency: str, now: datetime) -> int:
@@ -96,3 +98,15 @@ def method_of(connection: Connection, account_id: str, gateway: str) -> tuple[st
         select(it.customer_reference, it.method_reference).where(it.account_id == account_id, it.gateway == gateway)
     ).one_or_none()
     return None if row is None else (row.customer_reference, row.method_reference)
+
+
+def _with_account(shard_id: int) -> Join:
+    it, account = tables.auto_top_ups, tables.accounts
+    return it.join(account, and_(account.c.shard_id == shard_id, account.c.account_id == it.c.account_id))
+
+
+_IS_LOW: Final = and_(
+    tables.auto_top_ups.c.state == AutoTopUpState.ACTIVE.value,
+    tables.accounts.c.state == AccountState.ACTIVE.value,
+    tables.accounts.c.ledger_credits - tables.accounts.c.reserved_credits < tables.auto_top_ups.c.threshold_credits,
+)

@@ -136,7 +136,7 @@ _ANY_UNPLACED: Final = select(exists().where(tables.events.c.position.is_(None))
 _UNPLACED: Final = (
     select(tables.events)
     .where(tables.events.c.position.is_(None))
-    .order_by(tables.events.c.time, tables.events.c.event_id)
+    .order_by(tables.events.c.time, tables.events.c.entry_count, tables.events.c.ordinal, tables.events.c.event_id)
     .limit(_PLACED_AT_ONCE)
 )
 _PLACE: Final = (

@@ -76,33 +76,44 @@ def purchases_of(
     return [as_of(PURCHASES.record_of_core(row), now) for row in connection.execute(statement)]
 
 
-def refund_by_id(connection: Connection, refund_id: str) -> PurchaseRefund:
-    """Returns a refund or chargeback that is there: none is ever removed."""
+def refund_by_id(connection: Connection, refund_id: str) -> PurchaseRefund | None:
+    """Returns a refund or chargeback; none that is there is ever removed."""
     refunds = tables.purchase_refunds
-    row = connection.execute(select(refunds).where(refunds.c.refund_id == refund_id)).one()
-    return PURCHASE_REFUNDS.record_of_core(row)
+    row = connection.execute(select(refunds).where(refunds.c.refund_id == refund_id)).one_or_none()
+    return None if row is None else PURCHASE_REFUNDS.record_of_core(row)
 
 
 def requested_refunds(
     connection: Connection, requested_before: datetime, after: Place | None, limit: int
 ) -> list[PurchaseRefund]:
     """Returns refunds that the gateway has not paid or refused yet, behind a place, the oldest first."""
+    in_time = tables.purchase_refunds.c.create_time <= requested_before
+    return _refunds(connection, PurchaseRefundState.REQUESTED, after, limit, in_time)
+
+
+def owed_refunds(connection: Connection, after: Place | None, limit: int) -> list[PurchaseRefund]:
+    """Returns refunds that the gateway has refused, or whose money came back, behind a place, the oldest first."""
+    return _refunds(connection, PurchaseRefundState.FAILED, after, limit)
+
+
+def _refunds(
+    connection: Connection,
+    state: PurchaseRefundState,
+    after: Place | None,
+    limit: int,
+    *conditions: ColumnElement[bool],
+) -> list[PurchaseRefund]:
     refunds = tables.purchase_refunds
-    conditions: list[ColumnElement[bool]] = []
-    if after is not None:
-        behind_in_time = and_(refunds.c.create_time == after[0], refunds.c.refund_id > after[1])
-        conditions.append(or_(refunds.c.create_time > after[0], behind_in_time))
     statement = (
         select(refunds)
-        .where(
-            # A literal, for a partial index serves a statement only if the plan can see that it does.
-            refunds.c.state == literal_column(f"'{PurchaseRefundState.REQUESTED.value}'"),
-            refunds.c.create_time <= requested_before,
-            *conditions,
-        )
+        # A literal, for a partial index serves a statement only if the plan can see that it does.
+        .where(refunds.c.state == literal_column(f"'{state.value}'"), *conditions)
         .order_by(refunds.c.create_time, refunds.c.refund_id)
         .limit(limit)
     )
+    if after is not None:
+        behind_in_time = and_(refunds.c.create_time == after[0], refunds.c.refund_id > after[1])
+        statement = statement.where(or_(refunds.c.create_time > after[0], behind_in_time))
     return [PURCHASE_REFUNDS.record_of_core(row) for row in connection.execute(statement)]
 
 

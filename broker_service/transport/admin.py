@@ -14,7 +14,7 @@ from broker_service.engine.directory import OPERATOR_ID, Directory
 from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.transport.endpoint import Caller, Gate, rpc
 from broker_service.transport.pages import cursor_of, page_size, page_token
-from broker_service.transport.payment_notices import PaymentNoticeLists
+from broker_service.transport.payment_notices import PaymentNoticeServicer
 from broker_service.transport.rendering import (
     render_account,
     render_balance,
@@ -29,7 +29,7 @@ from mesh_runtime.logs import get_logger
 logger = get_logger(__name__)
 
 
-class AdminServicer(PaymentNoticeLists):
+class AdminServicer(PaymentNoticeServicer):
     """Keeps parties and their keys in the directory; changes accounts through the committer; audits the books."""
 
     def __init__(

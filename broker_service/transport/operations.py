@@ -20,7 +20,7 @@ from broker_service.engine.directory import Directory
 from broker_service.engine.ledger_reader import LedgerReader
 from broker_service.transport.endpoint import Caller
 from broker_service.transport.errors import permission_denied
-from broker_service.transport.rendering import render_balance, render_reservation
+from broker_service.transport.rendering import put_balance, put_reservation
 from broker_service.transport.times import optional_span
 
 Response = TypeVar("Response")
@@ -44,13 +44,29 @@ class Terms(Struct, frozen=True):
 class OperationKind(Generic[Response]):
     """One of the operations. `names` is the field of its request that leads to the account, if terms depend on it.
 
-    `command` raises Refusal for what only it finds wrong with a request.
+    `command` raises Refusal for what only it finds wrong with a request. Beside the reservation and the balance, its
+    response tells the `amounts` that it has moved.
     """
 
     command: Callable[[Any, Terms], MovingCommand]
-    response: Callable[[ReservationResult], Response]
+    response_type: Callable[[], Response]
+    amounts: tuple[str, ...] = ()
     names: str = ""
     needs_service: bool = False
+
+    def response(self, result: ReservationResult) -> Response:
+        """Returns the response that tells a result."""
+        response = self.response_type()
+        self.put(response, result)
+        return response
+
+    def put(self, response: Any, result: ReservationResult) -> None:
+        """Tells a result in an empty response, such as a field of a pipeline's."""
+        put_reservation(response.reservation, result.reservation)
+        put_balance(response.balance, result.balance)
+        for name in self.amounts:
+            setattr(response, name, getattr(result, name))
+        response.replayed = result.replayed
 
 
 class TermsDirectory:
@@ -203,57 +219,6 @@ def _refund(request: broker_pb2.RefundRequest, terms: Terms) -> commands.Refund:
     )
 
 
-def _reserved(result: ReservationResult) -> broker_pb2.ReserveResponse:
-    return broker_pb2.ReserveResponse(
-        reservation=render_reservation(result.reservation),
-        balance=render_balance(result.balance),
-        replayed=result.replayed,
-    )
-
-
-def _captured(result: ReservationResult) -> broker_pb2.CaptureResponse:
-    return broker_pb2.CaptureResponse(
-        reservation=render_reservation(result.reservation),
-        captured_credits=result.captured_credits,
-        released_credits=result.released_credits,
-        balance=render_balance(result.balance),
-        replayed=result.replayed,
-    )
-
-
-def _released(result: ReservationResult) -> broker_pb2.ReleaseResponse:
-    return broker_pb2.ReleaseResponse(
-        reservation=render_reservation(result.reservation),
-        balance=render_balance(result.balance),
-        replayed=result.replayed,
-    )
-
-
-def _extended(result: ReservationResult) -> broker_pb2.ExtendResponse:
-    return broker_pb2.ExtendResponse(
-        reservation=render_reservation(result.reservation),
-        balance=render_balance(result.balance),
-        replayed=result.replayed,
-    )
-
-
-def _charged(result: ReservationResult) -> broker_pb2.ChargeResponse:
-    return broker_pb2.ChargeResponse(
-        reservation=render_reservation(result.reservation),
-        balance=render_balance(result.balance),
-        replayed=result.replayed,
-    )
-
-
-def _refunded(result: ReservationResult) -> broker_pb2.RefundResponse:
-    return broker_pb2.RefundResponse(
-        reservation=render_reservation(result.reservation),
-        refunded_credits=result.refunded_credits,
-        balance=render_balance(result.balance),
-        replayed=result.replayed,
-    )
-
-
 def _given(value: Value | None) -> Value:
     """Returns what the terms of an operation's kind always have."""
     if value is None:
@@ -261,12 +226,18 @@ def _given(value: Value | None) -> Value:
     return value
 
 
-RESERVE: Final = OperationKind(command=_reserve, response=_reserved, names="account_token", needs_service=True)
-CAPTURE: Final = OperationKind(command=_capture, response=_captured)
-RELEASE: Final = OperationKind(command=_release, response=_released)
-EXTEND: Final = OperationKind(command=_extend, response=_extended, names="reservation_id", needs_service=True)
-CHARGE: Final = OperationKind(command=_charge, response=_charged, names="account_token")
-REFUND: Final = OperationKind(command=_refund, response=_refunded)
+RESERVE: Final = OperationKind(
+    command=_reserve, response_type=broker_pb2.ReserveResponse, names="account_token", needs_service=True
+)
+CAPTURE: Final = OperationKind(
+    command=_capture, response_type=broker_pb2.CaptureResponse, amounts=("captured_credits", "released_credits")
+)
+RELEASE: Final = OperationKind(command=_release, response_type=broker_pb2.ReleaseResponse)
+EXTEND: Final = OperationKind(
+    command=_extend, response_type=broker_pb2.ExtendResponse, names="reservation_id", needs_service=True
+)
+CHARGE: Final = OperationKind(command=_charge, response_type=broker_pb2.ChargeResponse, names="account_token")
+REFUND: Final = OperationKind(command=_refund, response_type=broker_pb2.RefundResponse, amounts=("refunded_credits",))
 
 # By the names that a pipeline's messages have for them.
 OPERATIONS: Final[Mapping[str, OperationKind[Any]]] = MappingProxyType(

@@ -1,9 +1,15 @@
-"""AdminService's view of what payment gateways have told."""
+"""AdminService's view of what payment gateways have told, and of what they have left to the operator."""
 
 from iap.broker.v1 import admin_pb2, admin_pb2_grpc
 
 from broker_service.domain.directory import Role
-from broker_service.domain.records import PaymentNotice, PaymentNoticeKind, PaymentNoticeOutcome
+from broker_service.domain.records import (
+    PaymentNotice,
+    PaymentNoticeKind,
+    PaymentNoticeOutcome,
+    PurchaseRefund,
+    PurchaseRefundState,
+)
 from broker_service.engine.payment_desk import PaymentDesk
 from broker_service.storage.purchase_queries import NoticeSelection
 from broker_service.transport.endpoint import Caller, Gate, rpc
@@ -27,8 +33,15 @@ _OUTCOMES = {
 _ASKED_OUTCOMES = {number: outcome for outcome, number in _OUTCOMES.items()}
 
 
-class PaymentNoticeLists(admin_pb2_grpc.AdminServiceServicer):
-    """The RPC of AdminService that lists payment notices."""
+_REFUND_STATES = {
+    PurchaseRefundState.REQUESTED: admin_pb2.PURCHASE_REFUND_STATE_REQUESTED,
+    PurchaseRefundState.PAID: admin_pb2.PURCHASE_REFUND_STATE_PAID,
+    PurchaseRefundState.FAILED: admin_pb2.PURCHASE_REFUND_STATE_FAILED,
+}
+
+
+class PaymentNoticeServicer(admin_pb2_grpc.AdminServiceServicer):
+    """The RPCs of AdminService about payment notices and owed refunds."""
 
     def __init__(self, gate: Gate, desk: PaymentDesk) -> None:
         self.gate = gate
@@ -57,6 +70,50 @@ class PaymentNoticeLists(admin_pb2_grpc.AdminServiceServicer):
         return admin_pb2.ListPaymentNoticesResponse(
             notices=[render_notice(notice) for notice in shown], next_page_token=next_page_token
         )
+
+    @rpc(Role.OPERATOR)
+    async def ListOwedRefunds(
+        self, request: admin_pb2.ListOwedRefundsRequest, _caller: Caller
+    ) -> admin_pb2.ListOwedRefundsResponse:
+        """See the contract."""
+        scope = ("ListOwedRefunds",)
+        cursor = cursor_of(request.page_token, (int, str), *scope)
+        limit = page_size(request.page_size)
+        after = None if cursor is None else (instant_of(cursor[0]), cursor[1])
+        found = await self._desk.owed_refunds(after, limit + 1)
+        shown = found[:limit]
+        next_page_token = ""
+        if len(found) > limit:
+            next_page_token = page_token([microseconds_of(shown[-1].create_time), shown[-1].refund_id], *scope)
+        return admin_pb2.ListOwedRefundsResponse(
+            refunds=[render_refund(refund) for refund in shown], next_page_token=next_page_token
+        )
+
+    @rpc(Role.OPERATOR)
+    async def MarkRefundPaid(
+        self, request: admin_pb2.MarkRefundPaidRequest, _caller: Caller
+    ) -> admin_pb2.MarkRefundPaidResponse:
+        """See the contract."""
+        result = await self._desk.settle_refund(
+            request_id=request.request_id.lower(), refund_id=request.refund_id, reference=request.reference
+        )
+        return admin_pb2.MarkRefundPaidResponse(refund=render_refund(result.refund), replayed=result.replayed)
+
+
+def render_refund(refund: PurchaseRefund) -> admin_pb2.PurchaseRefund:
+    """Renders a refund of a purchase."""
+    return admin_pb2.PurchaseRefund(
+        refund_id=refund.refund_id,
+        purchase_id=refund.purchase_id,
+        account_id=refund.account_id,
+        state=_REFUND_STATES[refund.state],
+        amount=to_money(refund.currency, refund.amount_minor_units),
+        credits=refund.credits,
+        reason=refund.reason,
+        gateway_reference=refund.gateway_reference,
+        create_time=to_timestamp(refund.create_time),
+        resolve_time=None if refund.resolve_time is None else to_timestamp(refund.resolve_time),
+    )
 
 
 def render_notice(notice: PaymentNotice) -> admin_pb2.PaymentNotice:

@@ -181,7 +181,7 @@ def render(running: Running, outcome: Outcome, result: broker_pb2.PipelineResult
     result.sequence = running.sequence
     if not isinstance(outcome, CallError):
         try:
-            getattr(result, running.name).CopyFrom(running.kind.response(outcome))
+            running.kind.put(getattr(result, running.name), outcome)
         except Exception as error:  # noqa: BLE001 - one that cannot be shown must not end the others
             outcome = _bug(running, error)
         else:

@@ -21,7 +21,7 @@ from broker_service.domain.records import (
     ReservationState,
 )
 from broker_service.transport.money import to_money
-from broker_service.transport.times import to_duration, to_timestamp
+from broker_service.transport.times import put_instant, to_duration, to_timestamp
 
 # Error details travel as metadata, of which callers take 8 KiB in all; what does not fit is left out.
 _MAX_OFFER_BYTES = 2_500
@@ -74,30 +74,46 @@ _SERVICE_STATES = {
 
 def render_reservation(reservation: Reservation) -> broker_pb2.Reservation:
     """Renders a reservation; its allocation stays inside."""
-    return broker_pb2.Reservation(
-        reservation_id=reservation.reservation_id,
-        account_id=reservation.account_id,
-        service=reservation.service,
-        state=RESERVATION_STATES[reservation.state],
-        reserved_credits=reservation.reserved_credits,
-        captured_credits=reservation.captured_credits,
-        released_credits=reservation.released_credits,
-        refunded_credits=reservation.refunded_credits,
-        create_time=to_timestamp(reservation.create_time),
-        expire_time=to_timestamp(reservation.expire_time),
-        resolve_time=None if reservation.resolve_time is None else to_timestamp(reservation.resolve_time),
-        description=reservation.description,
-        metadata=reservation.metadata,
-    )
+    message = broker_pb2.Reservation()
+    put_reservation(message, reservation)
+    return message
 
 
 def render_balance(balance: Balance) -> broker_pb2.Balance:
     """Renders a balance."""
-    return broker_pb2.Balance(
-        ledger_credits=balance.ledger_credits,
-        reserved_credits=balance.reserved_credits,
-        available_credits=balance.available_credits,
-    )
+    message = broker_pb2.Balance()
+    put_balance(message, balance)
+    return message
+
+
+# What nearly every call of the hot path answers with is put into the response field by field: a message that is given
+# to another one's constructor is serialized and parsed again on its way there, which costs more than all the rest.
+
+
+def put_reservation(message: broker_pb2.Reservation, reservation: Reservation) -> None:
+    """Renders a reservation into an empty message, such as a response's field."""
+    message.reservation_id = reservation.reservation_id
+    message.account_id = reservation.account_id
+    message.service = reservation.service
+    message.state = RESERVATION_STATES[reservation.state]
+    message.reserved_credits = reservation.reserved_credits
+    message.captured_credits = reservation.captured_credits
+    message.released_credits = reservation.released_credits
+    message.refunded_credits = reservation.refunded_credits
+    put_instant(message.create_time, reservation.create_time)
+    put_instant(message.expire_time, reservation.expire_time)
+    if reservation.resolve_time is not None:
+        put_instant(message.resolve_time, reservation.resolve_time)
+    message.description = reservation.description
+    if reservation.metadata:
+        message.metadata.update(reservation.metadata)
+
+
+def put_balance(message: broker_pb2.Balance, balance: Balance) -> None:
+    """Renders a balance into an empty message."""
+    message.ledger_credits = balance.ledger_credits
+    message.reserved_credits = balance.reserved_credits
+    message.available_credits = balance.available_credits
 
 
 def render_offer(error: InsufficientCredits, packs: Sequence[Pack], purchase_url: str) -> broker_pb2.Offer:

@@ -14,8 +14,16 @@ _NANOS_PER_SECOND = 1_000_000_000
 
 def to_timestamp(instant: datetime) -> Timestamp:
     """Renders an instant."""
+    timestamp = Timestamp()
+    put_instant(timestamp, instant)
+    return timestamp
+
+
+def put_instant(timestamp: Timestamp, instant: datetime) -> None:
+    """Renders an instant into a message that is there, such as another one's field, which is present from then on."""
     since = instant - _EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
+    timestamp.seconds = since.days * 86_400 + since.seconds
+    timestamp.nanos = since.microseconds * 1_000
 
 
 def to_duration(span: timedelta) -> Duration:

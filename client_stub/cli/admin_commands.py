@@ -18,6 +18,7 @@ from client_stub.cli.documents import print_document, to_document
 from client_stub.cli.failures import REFUSED
 from client_stub.cli.key_commands import keys
 from client_stub.cli.money import format_money
+from client_stub.cli.owed_refund_commands import owed
 from client_stub.cli.payout_commands import payout
 from client_stub.cli.running import connect_to_broker, repeatable, request_id_option, runs_async
 from client_stub.cli.settings import Settings, require_operator_key, shared_options
@@ -53,7 +54,7 @@ def account() -> None:
     """Suspend and resume accounts."""
 
 
-for _command in (keys, grant, refund, payout):
+for _command in (keys, grant, refund, owed, payout):
     admin.add_command(_command)
 provider.add_command(provider_commands.register)
 

@@ -1,5 +1,6 @@
 """`iap catalog`, `iap services`: what there is."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from client_stub.cli.running import connect_to_broker, connect_to_provider, runs
 from client_stub.cli.settings import Settings, shared_options
 from client_stub.cli.tables import LEFT, RIGHT, format_duration, table
 from client_stub.provider import ProviderClient
-from client_stub.structs import from_struct
+from client_stub.structs import Json, from_struct
 
 _NONE = "–"
 
@@ -82,10 +83,39 @@ def _catalog_rows(service: Service, packs: list[Pack]) -> list[tuple[object, ...
 
 
 def _input_options(service: ServedService) -> str:
-    """Return the options of `iap serve` for the service; those in brackets may be left out."""
+    """Return the options of `iap serve` for the service; those in brackets may be left out.
+
+    Options are text. What takes no text is in the JSON that the options are set on top of.
+    """
     schema: dict[str, Any] = dict(from_struct(service.input_schema))
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, dict):
         return "--input JSON"
     needed = required if isinstance(required, list) else []
-    return " ".join(f"--{name} …" if name in needed else f"[--{name} …]" for name in properties)
+    definitions = schema.get("$defs")
+    named = definitions if isinstance(definitions, dict) else {}
+    texts = [name for name, field in properties.items() if _takes_text(field, named)]
+    others = [name for name in properties if name not in texts]
+    shown = [f"--{name} …" if name in needed else f"[--{name} …]" for name in texts]
+    if others:
+        fields = ", ".join(f'"{name}": …' for name in others)
+        option = f"--input '{{{fields}}}'"
+        shown.append(option if set(others) & set(needed) else f"[{option}]")
+    return " ".join(shown)
+
+
+def _takes_text(field: object, definitions: Mapping[str, Json]) -> bool:
+    """Tell whether a field's schema allows text; one that says nothing does."""
+    if not isinstance(field, dict):
+        return True
+    reference = field.get("$ref")
+    if isinstance(reference, str):
+        name = reference.removeprefix("#/$defs/")
+        # Each at most once, as definitions may go round in circles.
+        others = {other: definition for other, definition in definitions.items() if other != name}
+        return name in definitions and _takes_text(definitions[name], others)
+    branches = field.get("anyOf", field.get("oneOf"))
+    if isinstance(branches, list):
+        return any(_takes_text(branch, definitions) for branch in branches)
+    kinds = field.get("type", "string")
+    return "string" in (kinds if isinstance(kinds, list) else [kinds])

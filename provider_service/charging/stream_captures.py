@@ -46,6 +46,7 @@ class Captures:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._capturing: asyncio.Future[None] | None = None
+        self._settling = False
 
     def deliver(self, total_credits: int) -> None:
         """Counts what is owed in all."""
@@ -62,6 +63,7 @@ class Captures:
         Nothing is captured of a stream that owes nothing, unless `keep_captured` says that it has ended well. Raises
         CallError when the credits cannot be taken any more.
         """
+        self._settling = True
         self._stop_timer()
         if self._capturing is not None:
             await self._capturing
@@ -83,8 +85,11 @@ class Captures:
         except CallError as error:
             self._failure = error
             self._end(passed_on(error))
-        finally:
+        else:
             self._capturing = None
+            if not self._settling:
+                # For what was delivered meanwhile.
+                self.deliver(self.delivered_credits)
 
     async def _capture(self, *, last: bool) -> Balance:
         captured = await self._payments.capture(

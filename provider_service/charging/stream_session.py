@@ -110,12 +110,7 @@ class StreamSession:
         return self._loop.call_at(self._times.work_end, self.end, out_of_time)
 
     async def _stream(self) -> StreamEnd:
-        reserved = await self._reserve()
-        try:
-            await self._record.opened(reserved)
-        except BaseException:
-            await self._payments.release(self.request, reserved)
-            raise
+        reserved = await self._open()
         slices = Slices(self.request, reserved, payments=self._payments)
         lifetime = Lifetime(slices, end=self.end)
         captures = Captures(self.request, slices, payments=self._payments, pending=self._pending, end=self.end)
@@ -134,6 +129,16 @@ class StreamSession:
             lifetime.stop()
             self.handover.close()
         return await self._settle(slices, captures, ending)
+
+    async def _open(self) -> Reserved:
+        """Sets the first slice aside, and has it on record. Raises CallError."""
+        reserved = await self._reserve()
+        try:
+            await self._record.opened(reserved)
+        except BaseException:
+            await self._payments.release(self.request, reserved)
+            raise
+        return reserved
 
     async def _reserve(self) -> Reserved:
         """Sets the first slice aside. Raises CallError, also when the request_id was used before."""

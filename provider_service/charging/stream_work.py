@@ -7,6 +7,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct
 
 from client_stub.structs import to_struct
+from mesh_runtime.call_errors import CallError
 from mesh_runtime.logs import get_logger
 from provider_service.charging import stream_refusals
 from provider_service.charging.running_charge import CreditsRefused
@@ -40,6 +41,7 @@ class StreamWork:
         self._deliver = deliver
         self._ending = False
         self._closed = False
+        self._owed_credits = 0
 
     def end(self) -> None:
         """Asks for no further chunk; the one being written still counts."""
@@ -69,6 +71,9 @@ class StreamWork:
                 return stream_refusals.service_failed(self._request.service.name, error)
             case InvalidInput():
                 return stream_refusals.invalid_input(error)
+            case CallError():
+                # Such as from the record of the stream.
+                return stream_refusals.passed_on(error)
             case HandoverBroken():
                 return stream_refusals.left
             case _:
@@ -96,13 +101,18 @@ class StreamWork:
             )
             if self._closed:
                 return None
-            await self._deliver(total_credits)
+            await self._owe(total_credits)
             if self._ending:
                 return None
         if self._charge.refusal is None and not self._ending:
             # What was metered after the last chunk belongs to the chunks before.
-            await self._deliver(self._charge.metered_credits)
+            await self._owe(self._charge.metered_credits)
         return self._charge.refusal
+
+    async def _owe(self, total_credits: int) -> None:
+        if total_credits != self._owed_credits:
+            self._owed_credits = total_credits
+            await self._deliver(total_credits)
 
 
 def _to_struct(chunk: object) -> Struct:

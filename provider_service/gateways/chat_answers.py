@@ -30,9 +30,11 @@ def read_piece(document: object) -> Answer:
     if not isinstance(document, dict):
         raise ValueError("the piece is no object")  # noqa: TRY004 - one type for all that cannot be read
     choice = _first_choice(document.get("choices"))
-    message = choice.get("delta") or choice.get("message")
+    found = choice.get("delta") or choice.get("message")
+    message: dict[str, object] = found if isinstance(found, dict) else {}
     return Answer(
-        text=_read_text(message.get("content")) if isinstance(message, dict) else "",
+        text=_read_text(message.get("content")),
+        reasoning=_read_reasoning(message),
         finish_reason=_read_name(choice.get("finish_reason")),
         usage=_read_usage(document.get("usage")),
         model=_read_name(document.get("model")),
@@ -52,6 +54,12 @@ def _read_text(content: object) -> str:
         return ""
     texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _read_reasoning(message: Mapping[str, object]) -> str:
+    """Returns text that is only to be counted, so that it need not be mended."""
+    text = _read_text(message.get("reasoning_content") or message.get("reasoning"))
+    return text.encode(errors="replace").decode()
 
 
 def _read_name(value: object) -> str | None:

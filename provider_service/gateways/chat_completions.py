@@ -43,6 +43,8 @@ class Patience:
     """For the first event of a streamed answer, the connection included."""
     idle_seconds: float = 60.0
     """For each further event."""
+    usage_seconds: float = 5.0
+    """For the usage, after the piece that says why the answer ended; an answer does not fail for want of it."""
     whole_seconds: float = 300.0
     """For an answer in one piece, the connection included."""
 
@@ -88,6 +90,7 @@ class ChatCompletionsGateway:
                 response.content,
                 first_end=first_end,
                 idle_seconds=self._patience.idle_seconds,
+                usage_seconds=self._patience.usage_seconds,
                 model=request.model,
             )
             while (piece := await pieces.read()) is not None:

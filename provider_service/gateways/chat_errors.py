@@ -20,14 +20,15 @@ from mesh_runtime.logs import get_logger
 from provider_service.gateways.gateway_error import GatewayError
 
 _RETRY_AFTER_MAXIMUM_SECONDS: Final = 24 * 3600
-_NAME_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+# Without digits and hyphens, of which keys and ids are made.
+_NAME_PATTERN: Final = re.compile(r"[A-Za-z][A-Za-z_.]{0,63}")
 _TOO_LONG: Final = frozenset({"context_length_exceeded", "string_above_max_length", "exceed_context_size_error"})
 _FILTERED: Final = frozenset({"content_filter", "content_policy_violation"})
 # Nobody's money is back in a moment.
 _OUT_OF_QUOTA: Final = "insufficient_quota"
 _RETRYABLE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 # The key, the bill, the address or the model's name: nothing that a customer could put right.
-_OPERATOR_S: Final = frozenset(
+_OPERATORS_CONCERN: Final = frozenset(
     {
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.PAYMENT_REQUIRED,
@@ -79,7 +80,7 @@ def has_error(document: object) -> bool:
 def refusal(status: int, complaint: Complaint, headers: Mapping[str, str], *, model: str) -> GatewayError:
     """Returns the error for an answer that is a refusal, and tells the operator of it."""
     fields = {"status": status, "names": sorted(complaint.names), "model": model}
-    if status in _OPERATOR_S or _OUT_OF_QUOTA in complaint.names or status < HTTPStatus.BAD_REQUEST:
+    if status in _OPERATORS_CONCERN or _OUT_OF_QUOTA in complaint.names or status < HTTPStatus.BAD_REQUEST:
         # The only ones that go on until somebody does something.
         _logger.error("completion.endpoint_refuses", **fields)
         return GatewayError("the language model cannot be used at the moment", retryable=False)

@@ -18,8 +18,6 @@ from provider_service.gateways.completions import Answer
 from provider_service.gateways.event_reader import EventReader
 from provider_service.gateways.gateway_error import GatewayError
 
-# After its finish reason an answer lacks at most its usage, and is not to fail for that.
-USAGE_SECONDS: Final = 5.0
 _LAST_EVENT: Final = "[DONE]"
 
 
@@ -30,8 +28,17 @@ class AnswerStream:
     without either is a failure: the connection was cut.
     """
 
-    def __init__(self, content: aiohttp.StreamReader, *, first_end: float, idle_seconds: float, model: str) -> None:
+    def __init__(
+        self,
+        content: aiohttp.StreamReader,
+        *,
+        first_end: float,
+        idle_seconds: float,
+        usage_seconds: float,
+        model: str,
+    ) -> None:
         self._reader = EventReader(content, first_end=first_end, idle_seconds=idle_seconds)
+        self._usage_seconds = usage_seconds
         self._model = model
         self._events: deque[str] = deque()
         self._mender = SurrogateMender()
@@ -48,7 +55,8 @@ class AnswerStream:
         piece = self._parse(self._events.popleft())
         if piece.finish_reason is not None:
             self._is_finished = True
-            self._reader.idle_seconds = min(self._reader.idle_seconds, USAGE_SECONDS)
+            # It lacks at most its usage now, and is not to fail for that.
+            self._reader.idle_seconds = self._usage_seconds
         return replace(piece, text=self._mender.mend(piece.text))
 
     async def _read_events(self) -> list[str]:

@@ -43,6 +43,8 @@ class Answer:
     """An answer, or a piece of one: pieces hold what is new, and None for what they say nothing of."""
 
     text: str = ""
+    reasoning: str = ""
+    """What the model thinks before it answers, where the server shows it: not passed on, but it has its tokens."""
     finish_reason: str | None = None
     """Why the answer ended, in the server's words: "stop", "length", …"""
     usage: Usage | None = None

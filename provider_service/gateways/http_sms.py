@@ -7,10 +7,7 @@ import aiohttp
 
 from provider_service.gateways.bounded_reading import read_bounded
 from provider_service.gateways.gateway_error import GatewayError
-from provider_service.gateways.sms import SmsMessage, SmsReceipt
-
-DEFAULT_TIMEOUT_SECONDS = 10.0
-TIMEOUT_MAXIMUM_SECONDS = 60.0
+from provider_service.gateways.sms import DEFAULT_TIMEOUT_SECONDS, SmsMessage, SmsReceipt
 
 ANSWER_MAXIMUM_BYTES = 64 * 1024
 MESSAGE_ID_MAXIMUM_CHARACTERS = 256

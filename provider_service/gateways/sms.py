@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+DEFAULT_TIMEOUT_SECONDS = 10.0
+TIMEOUT_MAXIMUM_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class SmsMessage:

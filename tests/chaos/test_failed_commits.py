@@ -40,40 +40,40 @@ async def assert_all_succeed(world: World, movements: Sequence[Movement]) -> Non
 
 
 async def test_a_batch_that_meets_a_lock_too_often_leaves_nothing(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    books_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setitem(postgresql._SETTINGS, "lock_timeout", "50ms")
-    async with running_broker(database_url) as running:
+    async with running_broker(books_url) as running:
         world = await new_world(running)
         movements = [await make(world) for make in MOVEMENTS.values()]
         before = await holdings(world, movements)
-        with write_lock(database_url):
+        with write_lock(books_url):
             assert await refused_all(world, movements) == {"STORAGE_CONFLICT"}
             assert await holdings(world, movements) == before
         await assert_all_succeed(world, movements)
-    assert (await audit_of(database_url))["violations"] == []
+    assert (await audit_of(books_url))["violations"] == []
 
 
 @only_on(DatabaseKind.SQLITE, reason="a server writes its log itself, for all of its databases")
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limits can be set on Linux only")
-async def test_a_commit_that_the_disk_has_no_room_for_leaves_nothing(database_url: str, tmp_path: Path) -> None:
+async def test_a_commit_that_the_disk_has_no_room_for_leaves_nothing(books_url: str, tmp_path: Path) -> None:
     """What a transaction changes is written to the log in COMMIT itself, and the log cannot grow."""
-    async with running_broker(database_url, MovableClock(datetime.now(UTC))) as running:
+    async with running_broker(books_url, MovableClock(datetime.now(UTC))) as running:
         made = await new_world(running)
         movements = [await make(made) for make in MOVEMENTS.values()]
         account = await made.new_account()
-    async with broker_process(database_url, tmp_path) as (pid, stubs):
+    async with broker_process(books_url, tmp_path) as (pid, stubs):
         world = World(replace(made.running, stubs=stubs), made.provider, made.rival, made.services)
         await world.reserve(account, 1)
         before = await holdings(world, movements)
-        log = sqlite_file(f"{database_url}-wal")
+        log = sqlite_file(f"{books_url}-wal")
         with no_file_longer_than(log.stat().st_size, pid):
             for _ in range(3):
                 assert await refused_all(world, movements) == {"UNAVAILABLE"}
             assert await holdings(world, movements) == before
         await assert_all_succeed(world, movements)
-    assert (await audit_of(database_url))["violations"] == []
+    assert (await audit_of(books_url))["violations"] == []
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Script:
     delay_seconds: float = 0.0
     """Before each further piece."""
     ends: str = "well"
-    """How the response ends: "well", "broken" (the connection is cut) or "never"."""
+    """How the response ends: "well", "late" (a moment after its answer), "broken" (it is cut) or "never"."""
     hold: asyncio.Event | None = None
     """If given, everything after the first piece waits for it."""
     is_stubborn: bool = False
@@ -94,6 +94,8 @@ class ChatDouble:
             if index and script.hold is not None:
                 await script.hold.wait()
             await response.write(part)
+        if script.ends == "late":
+            await asyncio.sleep(0.01)
         if script.ends == "never":
             await asyncio.Event().wait()
         if script.ends == "broken" and request.transport is not None:

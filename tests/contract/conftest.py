@@ -133,6 +133,12 @@ class SharedWorlds:
             assert found.violations == ()
 
 
+@pytest.fixture
+def database_url(books_url: str) -> str:
+    """The URL of a database of the test's own, of each kind: here, a broker's of one shard, with nothing in it."""
+    return books_url
+
+
 @pytest.fixture(scope="session")
 async def shared_worlds(session_databases: DatabaseMaker) -> AsyncIterator[SharedWorlds]:
     async with AsyncExitStack() as ends:

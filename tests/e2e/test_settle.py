@@ -15,25 +15,20 @@ from tests.contract.broker_world.money import Seller, dinar, euro, new_seller, y
 from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.world import World, call, new_world
 from tests.databases import DatabaseKind, only_on
+from tests.forked_commands import BROKER, run_forked
 
 COMMAND = [sys.executable, "-m", "broker_service"]
 
 
 @pytest.fixture
-async def own_world(database_url: str) -> AsyncIterator[World]:
-    async with running_broker(database_url) as running:
+async def own_world(books_url: str) -> AsyncIterator[World]:
+    async with running_broker(books_url) as running:
         yield await new_world(running)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environment},
-    )
+    done = run_forked(BROKER, *arguments, environment={**os.environ, **environment})
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.output, done.errors)
 
 
 async def settle(world: World, *options: str, **environment: str) -> Any:

@@ -9,7 +9,7 @@ from broker_service.domain.commands import Settle
 from broker_service.domain.directory import ProviderState
 from broker_service.domain.errors import Refusal
 from broker_service.domain.payouts import CreatePayout, ResolvePayout
-from broker_service.domain.purchase_commands import RefundPurchase
+from broker_service.domain.purchase_commands import RefundPurchase, SettleRefund
 from broker_service.engine.auto_top_ups import AutoTopUps
 from broker_service.engine.clock import Clock
 from broker_service.engine.directory import Directory
@@ -84,6 +84,8 @@ class MoneyBroker(Broker):
                 return {"outcome": await self.desk.take_notice(gateway, notice)}
             case RefundPurchase():
                 return await self._refund(request)
+            case SettleRefund():
+                return await self._settle_refund(request)
             case CreatePayout() | ResolvePayout():
                 return await self._pay_out(request)
             case ask.Agree() | ask.TurnOff() | ask.TopUpAll():
@@ -109,6 +111,11 @@ class MoneyBroker(Broker):
 
     async def _refund(self, it: RefundPurchase) -> Figures:
         result = await self.desk.refund(request_id=it.request_id, purchase_id=it.purchase_id, reason=it.reason)
+        refund = figures_of(result.refund, ask.RETURN)
+        return {"replayed": result.replayed, "purchase": purchase_figures(result), "refund": refund}
+
+    async def _settle_refund(self, it: SettleRefund) -> Figures:
+        result = await self.desk.settle_refund(request_id=it.request_id, refund_id=it.refund_id, reference=it.reference)
         refund = figures_of(result.refund, ask.RETURN)
         return {"replayed": result.replayed, "purchase": purchase_figures(result), "refund": refund}
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace as changed
 
 from broker_service.domain import commands as credit
 from broker_service.domain.payouts import CreatePayout, ResolvePayout
-from broker_service.domain.purchase_commands import RefundPurchase
+from broker_service.domain.purchase_commands import RefundPurchase, SettleRefund
 from tests.money_model import requests as ask
 from tests.money_model.market import Market
 
@@ -20,7 +20,7 @@ def with_a_change(request: ask.Request, market: Market) -> ask.Request:
             return changed(request, reason="another reason")
         case CreatePayout(currency=currency):
             return changed(request, currency="JPY" if currency == "EUR" else "EUR")
-        case ResolvePayout():
+        case ResolvePayout() | SettleRefund():
             return changed(request, reference="another reference")
         case credit.Reserve() | credit.Charge() | credit.GrantCredits():
             return changed(request, credits=request.credits + 1)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker_service.domain import commands as credit
 from broker_service.domain.payouts import CreatePayout, ResolvePayout
-from broker_service.domain.purchase_commands import RefundPurchase
+from broker_service.domain.purchase_commands import RefundPurchase, SettleRefund
 from broker_service.domain.records import PaymentNoticeKind
 from broker_service.storage.audit import Violation
 from tests.ledger_model.brokers import Brokers
@@ -30,6 +30,7 @@ Repeatable = (
     ask.Start
     | ask.Tell
     | RefundPurchase
+    | SettleRefund
     | CreatePayout
     | ResolvePayout
     | credit.GrantCredits
@@ -131,8 +132,25 @@ class MoneyMachine(RuleBasedStateMachine):
             if pays:
                 self._ask(self._told(start, PaymentNoticeKind.SUCCEEDED, "right"))
 
-    @rule(back=draw.which, kind=draw.refund_kinds, fault=draw.faults, of_other_purchase=draw.rarely)
-    def tell_of_refund(self, back: int, kind: PaymentNoticeKind, fault: str, of_other_purchase: bool) -> None:
+    @rule(
+        back=draw.which,
+        kind=draw.refund_kinds,
+        fault=draw.faults,
+        of_other_purchase=draw.rarely,
+        by_operator=draw.rarely,
+        at_once=st.booleans(),
+    )
+    def tell_of_refund(
+        self,
+        back: int,
+        kind: PaymentNoticeKind,
+        fault: str,
+        *,
+        of_other_purchase: bool,
+        by_operator: bool,
+        at_once: bool,
+    ) -> None:
+        """Tells of a refund's end; the operator may pay then what the gateway has not."""
         if not self.refunded:
             self.refund(back, anyway=False, mode="silent", at_once=False, is_same=True, again=False)
             return
@@ -140,6 +158,8 @@ class MoneyMachine(RuleBasedStateMachine):
         start = next(it for it in self.started if it.purchase_id == refund.purchase_id)
         start = _counted_back(self.started, back) if of_other_purchase else start
         self._ask(self._told(start, kind, fault, refund.refund_id))
+        if by_operator:
+            self._ask_one_or_both(at_once, *(self.market.settle_refund(refund) for _ in range(2)))
 
     @rule(
         what=st.sampled_from(["reserve", "charge", "capture", "capture a part", "release", "refund", "refund"]),
@@ -234,6 +254,26 @@ class MoneyMachine(RuleBasedStateMachine):
                 self._compare(self.comparison.look)
             case _:
                 self._ask(ask.TurnOff(account_id))
+
+    @rule(back=draw.which, mode=draw.modes, by_hand=st.booleans())
+    def change_a_top_up_under_way(self, back: int, mode: str, *, by_hand: bool) -> None:
+        """Lowers the cap, or fills the account by hand, while a second payment waits for its gateway."""
+        known = self._sold(back)
+        account_id, price = known.account_id, known.pack.price_minor_units
+        low = self.model.accounts[account_id].available_credits + 1
+        buying, everybody = (low if by_hand else 2_000), ask.TopUpAll(tuple(self.market.account_ids))
+        self._ask(ask.Agree(account_id, known.pack, buying, 2 * price))
+        for gateway_mode in ("down",) if by_hand else ("up", "down"):
+            self.comparison.set_mode(gateway_mode)
+            self._ask(everybody)
+        if by_hand:
+            self.buy(self.market.account_ids.index(account_id), 0, pays=True, fault="right", of_other_service=False)
+        else:
+            self._ask(ask.Agree(account_id, known.pack, buying, price))
+        self.comparison.set_mode(mode)
+        self.brokers.time += CLAIM
+        self._ask(everybody)
+        self._compare(self.comparison.look)
 
     @rule(mode=draw.modes, pays_back=st.booleans())
     def change_gateways(self, mode: str, pays_back: bool) -> None:

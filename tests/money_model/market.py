@@ -9,7 +9,7 @@ from broker_service.domain import commands as ask
 from broker_service.domain.directory import Pack, Service
 from broker_service.domain.identities import account_id_for
 from broker_service.domain.payouts import CreatePayout, ResolvePayout
-from broker_service.domain.purchase_commands import RefundPurchase
+from broker_service.domain.purchase_commands import RefundPurchase, SettleRefund
 from broker_service.domain.records import AccountState, GrantKind, PaymentNoticeKind, PayoutState
 from broker_service.payments.gateway import GatewayNotice, PaymentMethod
 from tests.ledger_model.brokers import Brokers
@@ -132,6 +132,9 @@ class Market:
 
     def refund_purchase(self, first: Start) -> RefundPurchase:
         return RefundPurchase(self.new_id(), first.account_id, first.purchase_id, "sorry")
+
+    def settle_refund(self, first: RefundPurchase) -> SettleRefund:
+        return SettleRefund(self.new_id(), first.account_id, first.purchase_id, first.refund_id, "by bank")
 
     def pay_out(self, provider_id: str, currency: str) -> CreatePayout:
         return CreatePayout(self.new_id(), provider_id, currency)

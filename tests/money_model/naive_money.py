@@ -13,7 +13,7 @@ from typing import Any
 
 from broker_service.domain.commands import ChangeAccountState
 from broker_service.domain.identities import grant_id_for, purchase_refund_id_for
-from broker_service.domain.purchase_commands import RefundPurchase
+from broker_service.domain.purchase_commands import RefundPurchase, SettleRefund
 from broker_service.domain.records import PaymentNoticeKind
 from broker_service.payments.gateway import GatewayNotice, PaymentMethod
 from tests.ledger_model.figures import Figures, figures_of
@@ -35,6 +35,7 @@ class NaiveMoney(NaiveLedger):
         self.heard: dict[Any, list[Any]] = {}  # By notice: what came of it, and how often it came.
         self.archived: set[str] = set()
         self.methods: dict[tuple[str, str], PaymentMethod] = {}  # By account and gateway.
+        self.settled: dict[tuple[str, str], object] = {}  # By account and request: the refunds the operator has paid.
         self.suspensions: Counter[str] = Counter()
         self.asked: list[str] = []  # Refunds, of gateways.
 
@@ -140,7 +141,7 @@ class NaiveMoney(NaiveLedger):
     def _charge_back(self, sale: Sale) -> None:
         for owed in sale.returns:
             if owed.state != "PAID":
-                owed.by_chargeback = True
+                owed.by_others = True
                 owed.end("PAID")
         refund_id = purchase_refund_id_for(sale.account_id, "Chargeback", sale.purchase_id)
         cut = sale.commission_minor_units - sale.refunded_commission_minor_units
@@ -177,6 +178,27 @@ class NaiveMoney(NaiveLedger):
         self._pay_back(back, now)
         return told
 
+    def _on_settlerefund(self, it: SettleRefund, now: datetime) -> Figures:
+        back, parameters = self.returns.get(it.refund_id), (it.refund_id, it.reference)
+        if back is None or back.kind != "REFUND":
+            return {"reason": "REFUND_NOT_FOUND"}
+        replayed = (it.account_id, it.request_id) in self.settled
+        if replayed and self.settled[it.account_id, it.request_id] != parameters:
+            return {"reason": "REQUEST_ID_REUSED"}
+        if not replayed:
+            if back.state != "FAILED":
+                return {"reason": "REFUND_NOT_OWED"}
+            self.settled[it.account_id, it.request_id] = parameters
+            back.by_others = True
+            back.end("PAID")
+            key = ("operator", it.operation_id, PaymentNoticeKind.REFUND_SUCCEEDED, it.purchase_id, it.refund_id, False)
+            self.heard[key] = ["APPLIED", 1]
+        return {
+            "replayed": replayed,
+            "purchase": back.sale.figures(now),
+            "refund": figures_of(back, ask.RETURN),
+        }
+
     def _pay_back(self, back: Return, now: datetime) -> None:
         if back.state == "REQUESTED":
             self.asked.append(back.refund_id)
@@ -196,4 +218,4 @@ def _is_news(back: Return, kind: str) -> bool:
     """Tells whether the end of a refund changes anything."""
     if kind == "REFUND_SUCCEEDED":
         return back.state != "PAID" and "RETURNED" not in back.moves
-    return back.state != "FAILED" and not (back.state == "PAID" and back.by_chargeback)
+    return back.state != "FAILED" and not (back.state == "PAID" and back.by_others)

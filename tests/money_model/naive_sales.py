@@ -28,7 +28,7 @@ class Return:
     amount_minor_units: int
     commission_minor_units: int
     parameters: object = None
-    by_chargeback: bool = False
+    by_others: bool = False
     moves: list[str] = field(default_factory=list)
 
     def end(self, state: str) -> None:

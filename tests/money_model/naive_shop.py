@@ -146,7 +146,8 @@ class NaiveShop(NaiveMoney):
         wanted = (
             (top_up.state, sale.account.state) == ("ACTIVE", "ACTIVE")
             and (sale.pack.pack_id, sale.gateway) == (top_up.pack_id, top_up.gateway)
-            and sale.price_minor_units <= top_up.monthly_cap_minor_units
+            and sale.account.available_credits < top_up.threshold_credits
+            and self.spent(top_up, sale.create_time) <= top_up.monthly_cap_minor_units
         )
         top_up.asked = top_up.asked or wanted
         if top_up.asked and self.mode == "down":

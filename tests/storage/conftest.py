@@ -4,26 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from broker_service.bootstrap import initialize
 from broker_service.storage import postgresql, sqlite
 from broker_service.storage.database import Database, open_database
 from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.world import World, new_world
-from tests.databases import DatabaseKind, DatabaseMaker
-
-
-@pytest.fixture(scope="session")
-def made_database(database_kind: DatabaseKind, session_databases: DatabaseMaker) -> str:
-    """The URL of a broker's database with nothing in it, to be copied: that is quicker than making one."""
-    url = session_databases.make(database_kind)
-    initialize(url)
-    return url
-
-
-@pytest.fixture
-def books_url(made_database: str, databases: DatabaseMaker) -> str:
-    """The URL of a broker's database with nothing in it, of each kind."""
-    return databases.copy(made_database)
 
 
 @pytest.fixture
@@ -44,16 +28,16 @@ async def impatient_database(books_url: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-async def own_world(database_url: str) -> AsyncIterator[World]:
+async def own_world(books_url: str) -> AsyncIterator[World]:
     """A broker of the test's own."""
-    async with running_broker(database_url) as running:
+    async with running_broker(books_url) as running:
         yield await new_world(running)
 
 
 @pytest.fixture
-async def twin_worlds(database_url: str) -> AsyncIterator[tuple[World, World]]:
+async def twin_worlds(books_url: str) -> AsyncIterator[tuple[World, World]]:
     """Two brokers on one database, with the same people."""
-    async with running_broker(database_url) as first:
+    async with running_broker(books_url) as first:
         world = await new_world(first)
-        async with running_broker(database_url, first.clock) as second:
+        async with running_broker(books_url, first.clock) as second:
             yield world, World(second, world.provider, world.rival)

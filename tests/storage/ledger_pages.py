@@ -154,7 +154,17 @@ def page(text: str = "", number: int = 1, time: datetime = NOW) -> Changes:
             Webhook("whk-2", WebhookOwner.ACCOUNT, "acc", "", (), "", "", time),
         ),
         events=(
-            Event("evt-1", EventType.BALANCE_LOW, text[:500], text[:500], text, {"": text, "credits": number}, time),
+            Event(
+                "evt-1",
+                EventType.BALANCE_LOW,
+                text[:500],
+                text[:500],
+                text,
+                {"": text, "credits": number},
+                time,
+                number,
+                1,
+            ),
         ),
     )
 

@@ -26,8 +26,8 @@ async def pruned_events(world: World, *, dry_run: bool = False) -> int:
     return found.events
 
 
-async def test_old_events_go_and_the_newest_stays(database_url: str) -> None:
-    async with event_world(database_url) as world:
+async def test_old_events_go_and_the_newest_stays(books_url: str) -> None:
+    async with event_world(books_url) as world:
         account = await world.new_account()
         await set_alert(world, account, 100)
         await cross(world, account, 4)
@@ -46,11 +46,11 @@ async def test_old_events_go_and_the_newest_stays(database_url: str) -> None:
         assert [event.position for event in await list_events(world, account.customer.key)] == [6, 7]
 
 
-async def test_what_waits_to_be_delivered_stays_and_what_was_given_up_goes(database_url: str) -> None:
+async def test_what_waits_to_be_delivered_stays_and_what_was_given_up_goes(books_url: str) -> None:
     async def refuse(_delivery: Delivery) -> web.StreamResponse:
         return web.Response(status=500)
 
-    async with event_world(database_url) as world, receiving() as receiver:
+    async with event_world(books_url) as world, receiving() as receiver:
         account = await world.new_account()
         await set_alert(world, account, 100)
         made = await create_webhook(world, account.customer.key, receiver.url)
@@ -69,8 +69,8 @@ async def test_what_waits_to_be_delivered_stays_and_what_was_given_up_goes(datab
         assert [event.position for event in await list_events(world, account.customer.key)] == [3]
 
 
-async def test_an_event_without_a_place_is_never_removed(database_url: str) -> None:
-    async with event_world(database_url) as world:
+async def test_an_event_without_a_place_is_never_removed(books_url: str) -> None:
+    async with event_world(books_url) as world:
         account = await world.new_account()
         await set_alert(world, account, 100)
         await cross(world, account, 1)

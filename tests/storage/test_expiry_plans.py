@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Connection, event
 
-from broker_service.bootstrap import initialize
 from broker_service.domain.records import Account, AccountState
 from broker_service.storage.balance_queries import changed_accounts
 from broker_service.storage.database import open_database
@@ -77,12 +76,11 @@ async def explained(url: str, query: Callable[[Connection], Any]) -> None:
 
 @pytest.mark.parametrize("query", QUERIES, ids=["sweeper", "watchers"])
 async def test_what_is_due_is_found_by_its_partial_index(
-    database_url: str, plans: dict[str, str], query: Callable[[Connection], Any]
+    books_url: str, plans: dict[str, str], query: Callable[[Connection], Any]
 ) -> None:
-    initialize(database_url)
-    fill(database_url)
+    fill(books_url)
     plans.clear()
-    await explained(database_url, query)
+    await explained(books_url, query)
     for table, index in (("reservations", "reservations_due"), ("grants", "grants_due")):
         plan = plans[table]
         assert index in plan, plan

@@ -27,8 +27,8 @@ def gateway() -> ScriptedGateway:
 
 
 @pytest.fixture
-async def shop(database_url: str, gateway: ScriptedGateway) -> AsyncIterator[World]:
-    async with running_broker(database_url, gateways=Gateways(gateway)) as running:
+async def shop(books_url: str, gateway: ScriptedGateway) -> AsyncIterator[World]:
+    async with running_broker(books_url, gateways=Gateways(gateway)) as running:
         world = await new_world(running)
         yield world
         assert (await running.broker.database.read(audit)).violations == ()
@@ -145,13 +145,13 @@ async def test_a_replay_asks_again_at_once(shop: World, gateway: ScriptedGateway
     assert money_accounts(shop, owed_before) == OWED, "others are left to the runner"
 
 
-async def test_it_runs_by_itself_and_outlives_an_outage(database_url: str, gateway: ScriptedGateway) -> None:
-    async with running_broker(database_url, gateways=Gateways(gateway)) as running:
+async def test_it_runs_by_itself_and_outlives_an_outage(books_url: str, gateway: ScriptedGateway) -> None:
+    async with running_broker(books_url, gateways=Gateways(gateway)) as running:
         world = await new_world(running)
         _, purchase_id = await owed_refund(world, gateway)
         world.clock.move(timedelta(seconds=1))
         runner = RefundRunner(running.broker.database, world.clock, running.broker.desk, interval_seconds=0.05)
-        with unreadable(database_url, "purchase_refunds"):
+        with unreadable(books_url, "purchase_refunds"):
             runner.start()
             await asyncio.sleep(0.3)
         async with asyncio.timeout(20):

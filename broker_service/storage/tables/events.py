@@ -6,7 +6,7 @@ place misses nothing.
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
 
-from broker_service.storage.tables.columns import instant, key, metadata, partial_index, text
+from broker_service.storage.tables.columns import count, instant, key, metadata, partial_index, text
 
 events = Table(
     "events",
@@ -19,9 +19,19 @@ events = Table(
     text("account_id"),
     text("data"),
     instant("time"),
+    count("entry_count"),
+    Column("ordinal", Integer, nullable=False),
 )
 Index("events_by_position", events.c.position, unique=True)
-partial_index("events_unplaced", events.c.time, events.c.event_id, where=events.c.position.is_(None))
+# In the order that they are given their places in.
+partial_index(
+    "events_unplaced",
+    events.c.time,
+    events.c.entry_count,
+    events.c.ordinal,
+    events.c.event_id,
+    where=events.c.position.is_(None),
+)
 Index("events_by_provider", events.c.provider_id, events.c.position)
 Index("events_by_customer", events.c.customer_id, events.c.position)
 

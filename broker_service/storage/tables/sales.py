@@ -77,6 +77,13 @@ partial_index(
     purchase_refunds.c.create_time,
     where=purchase_refunds.c.state == "REQUESTED",
 )
+# Refunds that their gateway has not paid, and customers are owed.
+partial_index(
+    "purchase_refunds_owed",
+    purchase_refunds.c.create_time,
+    purchase_refunds.c.refund_id,
+    where=purchase_refunds.c.state == "FAILED",
+)
 
 payment_notices = Table(
     "payment_notices",

@@ -4,6 +4,7 @@ Purchases of other gateways are paid at those; here they show how far they have 
 """
 
 import uuid
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -60,7 +61,7 @@ class CheckoutPage:
         It leads nowhere by itself: whoever started the purchase has chosen the return_url, and may send its address to
         anybody. `?done=1` says that a button was pressed, so a payment that has not arrived yet shows none again.
         """
-        return self._page(await self._purchase(request), is_done="done" in request.query_params)
+        return await self._page(await self._purchase(request), is_done="done" in request.query_params)
 
     async def complete(self, request: Request) -> Response:
         """Pays or declines, then leads back to the shop if it has said where that is, else to the purchase's page.
@@ -84,7 +85,7 @@ class CheckoutPage:
         except Refusal as refusal:
             raise HTTPException(409, str(refusal)) from refusal
         if result.purchase.state is not PurchaseState.PENDING and web_url(purchase.return_url):
-            return self._page(result.purchase, is_done=True, leads_back=True)
+            return await self._page(result.purchase, is_done=True, leads_back=True)
         return self._redirect(purchase, "?done=1")
 
     async def _purchase(self, request: Request) -> Purchase:
@@ -97,13 +98,17 @@ class CheckoutPage:
             raise _no_such_purchase()
         return purchase
 
-    def _page(self, purchase: Purchase, *, is_done: bool, leads_back: bool = False) -> Response:
+    async def _page(self, purchase: Purchase, *, is_done: bool, leads_back: bool = False) -> Response:
+        service_title, provider_name = await self._desk.offered_by(purchase)
         stage = self._stage(purchase, is_done=is_done)
         settled = stage not in (_Stage.OPEN, _Stage.WAITING)
         return_url = web_url(purchase.return_url) if settled else ""
         return self._pages.render(
             "checkout.html",
             purchase=purchase,
+            service_title=service_title,
+            provider_name=provider_name,
+            validity="" if purchase.validity is None else _span_text(purchase.validity),
             stage=stage.value,
             price=format_money(purchase.currency, purchase.price_minor_units),
             return_url=return_url,
@@ -127,6 +132,16 @@ class CheckoutPage:
     def _redirect(self, purchase: Purchase, query: str = "") -> Response:
         # 303: what follows is fetched by GET, so that loading it again pays nothing.
         return RedirectResponse(f"{self._pages.base_path}/checkout/{purchase.purchase_id}{query}", status_code=303)
+
+
+def _span_text(span: timedelta) -> str:
+    """Returns a length of time in the largest unit that it is whole in, such as 30 days."""
+    amount, unit = span // timedelta(seconds=1), "second"
+    for longer, name in ((60, "minute"), (60, "hour"), (24, "day")):
+        if amount % longer:
+            break
+        amount, unit = amount // longer, name
+    return f"{amount:,} {unit}" if amount == 1 else f"{amount:,} {unit}s"
 
 
 def _no_such_purchase() -> HTTPException:

@@ -1,10 +1,11 @@
 """Origins (RFC 6454) and addresses: who may post a form here, and where a page may lead."""
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
-from starlette.requests import Request
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 _WEB_SCHEMES: Final = ("http", "https")
 # Browsers drop some of these and take others for a slash.
@@ -12,7 +13,7 @@ _NEVER_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-def is_same_origin(request: Request, own_url: str) -> bool:
+def is_same_origin(request: "Request", own_url: str) -> bool:
     """Tells whether a form came from a page of this server, as far as the browser says.
 
     Browsers say so with each form that is posted (Sec-Fetch-Site, or in older ones Origin); what says neither is none,

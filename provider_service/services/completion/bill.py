@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from provider_service.gateways.completions import Usage
+from provider_service.gateways.completions import Answer, Usage
 from provider_service.services.completion.offer import Offer
 from provider_service.services.completion.request import CompletionInput
 from provider_service.services.completion.tokens import TokenCount
@@ -40,7 +40,8 @@ class Bill:
         self.price = offer.prices[request.model]
         self.prompt = count_prompt(request, offer)
         self._max_tokens = request.max_tokens
-        self._answer = TokenCount()
+        self._text = TokenCount()
+        self._reasoning = TokenCount()
 
     @property
     def credits_at_most(self) -> int:
@@ -49,32 +50,38 @@ class Bill:
 
     @property
     def credits_so_far(self) -> int:
-        """What is owed by any reckoning for the prompt and the text that has come: never more than the end will be."""
+        """What is owed by any reckoning for the prompt and what has come: never more than the end will be."""
         return self.price.whole_credits(
-            prompt_tokens=self.prompt.least, completion_tokens=min(self._answer.least, self._max_tokens)
+            prompt_tokens=self.prompt.least, completion_tokens=min(self._least, self._max_tokens)
         )
 
     @property
     def estimated_credits(self) -> int:
-        """What the prompt and the text that has come are likely to cost."""
+        """What the prompt and what has come are likely to cost."""
         return self._credits(self.estimate_usage())
 
     @property
     def is_overdrawn(self) -> bool:
-        """Whether the text is longer than was asked for: the endpoint does not keep to `max_tokens`."""
-        return self._answer.least > self._max_tokens
+        """Whether the answer is longer than was asked for: the endpoint does not keep to `max_tokens`."""
+        return self._least > self._max_tokens
 
-    def add(self, text: str) -> None:
-        """Counts a piece of the answer."""
-        self._answer.add(text)
+    def add(self, piece: Answer) -> None:
+        """Counts a piece of the answer: its text, and the reasoning before it."""
+        self._text.add(piece.text)
+        self._reasoning.add(piece.reasoning)
 
     def estimate_usage(self) -> Usage:
         """Returns the estimate of what has been used, for an endpoint that gives no figures."""
-        return Usage(prompt_tokens=self.prompt.estimate, completion_tokens=min(self._answer.estimate, self._max_tokens))
+        completion_tokens = self._text.estimate + self._reasoning.estimate
+        return Usage(prompt_tokens=self.prompt.estimate, completion_tokens=min(completion_tokens, self._max_tokens))
 
     def final_credits(self, usage: Usage) -> int:
         """Returns what the whole costs by the figures in the end: never more than was quoted."""
         return min(self._credits(usage), self.credits_at_most)
+
+    @property
+    def _least(self) -> int:
+        return self._text.least + self._reasoning.least
 
     def _credits(self, usage: Usage) -> int:
         return self.price.credits(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)

@@ -15,6 +15,8 @@ class Offer:
     max_tokens_limit: int
     prompt_overhead_tokens: int
     """What the endpoint may add to a prompt: the model's template, a system prompt of its own."""
+    reserves_streams_whole: bool = False
+    """Whether the worst case is set aside for a stream, too: for models that reason where nobody sees it."""
 
     @property
     def default_model(self) -> str:

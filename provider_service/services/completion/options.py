@@ -25,7 +25,9 @@ DEFAULT_PROMPT_OVERHEAD_TOKENS = 256
 TIMEOUT_MAXIMUM_SECONDS = 3_600.0
 MODEL_MAXIMUM_CHARACTERS = 128
 
-SHARED_OPTIONS = frozenset({"gateway", "models", "prices", "max_tokens", "max_tokens_limit", "prompt_overhead"})
+SHARED_OPTIONS = frozenset(
+    {"gateway", "models", "prices", "max_tokens", "max_tokens_limit", "prompt_overhead", "reserve_streams"}
+)
 OPTIONS_BY_GATEWAY: Mapping[str, frozenset[str]] = {
     "sandbox": frozenset(),
     "openai": frozenset({"url", "key", "timeout", "connect_timeout", "first_token_timeout", "idle_timeout"}),
@@ -66,7 +68,15 @@ def read_offer(options: Options) -> Offer:
             minimum=0,
             maximum=MAX_TOKENS_MAXIMUM,
         ),
+        reserves_streams_whole=_reserves_streams_whole(options),
     )
+
+
+def _reserves_streams_whole(options: Options) -> bool:
+    reserve_streams = options.get("reserve_streams", "slices")
+    if reserve_streams not in {"slices", "whole"}:
+        raise InvalidOption("reserve_streams", "must be slices or whole")
+    return reserve_streams == "whole"
 
 
 def _read_models(options: Options) -> Mapping[str, TokenPrice]:

@@ -25,8 +25,9 @@ def create_service(options: Options) -> "CompletionService":
     """Makes the service from its options. Raises InvalidOption.
 
     Args:
-        options: gateway, models, prices, max_tokens, max_tokens_limit and prompt_overhead; with `openai` also url, key,
-            timeout, connect_timeout, first_token_timeout and idle_timeout. docs/completion.md says what each means.
+        options: gateway, models, prices, max_tokens, max_tokens_limit, prompt_overhead and reserve_streams; with
+            `openai` also url, key, timeout, connect_timeout, first_token_timeout and idle_timeout. docs/completion.md
+            says what each means.
 
     """
     return CompletionService(offer=read_offer(options), gateway=create_gateway(options))
@@ -82,7 +83,7 @@ class CompletionService:
             answer = await self._gateway.complete(_to_gateway_request(request, charge.request_id))
         except GatewayError as error:
             raise _to_failure(error) from error
-        bill.add(answer.text)
+        bill.add(answer)
         usage = _settle_usage(bill, answer)
         # Less may be set aside than the quote: a request goes on at the price that was first agreed.
         charge.capture(min(bill.final_credits(usage), charge.credits))
@@ -97,6 +98,8 @@ class CompletionService:
         """
         request = parse_request(service_input, self._offer)
         bill = Bill(request, self._offer)
+        if self._offer.reserves_streams_whole:
+            await charge.extend(credits=max(0, bill.credits_at_most - charge.credits))
         # First the prompt: an account that cannot pay for it costs the provider nothing.
         await _meter(bill, charge)
         answer = Answer()
@@ -104,9 +107,9 @@ class CompletionService:
             async with aclosing(self._gateway.stream(_to_gateway_request(request, charge.request_id))) as pieces:
                 async for piece in pieces:
                     answer = _add_piece(answer, piece)
+                    bill.add(piece)
+                    await _meter(bill, charge)
                     if piece.text:
-                        bill.add(piece.text)
-                        await _meter(bill, charge)
                         yield {"text": piece.text}
                     if bill.is_overdrawn:
                         answer = replace(answer, finish_reason="length")

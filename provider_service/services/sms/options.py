@@ -3,13 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from provider_service.gateways.http_sms import (
-    DEFAULT_TIMEOUT_SECONDS,
-    TIMEOUT_MAXIMUM_SECONDS,
-    HttpSmsGateway,
-)
 from provider_service.gateways.sandbox_sms import DEFAULT_OUTBOX, FAILING_RECIPIENT, SandboxSmsGateway
-from provider_service.gateways.sms import SmsGateway
+from provider_service.gateways.sms import DEFAULT_TIMEOUT_SECONDS, TIMEOUT_MAXIMUM_SECONDS, SmsGateway
 from provider_service.services.option_values import Options, read_credentials, read_seconds, read_url, refuse_unknown
 from provider_service.services.service import InvalidOption
 from provider_service.services.sms.prices import BUNDLED_PRICES, Prices, load_prices
@@ -41,6 +36,9 @@ def _create_sandbox_gateway(options: Options) -> SmsGateway:
 
 
 def _create_http_gateway(options: Options) -> SmsGateway:
+    # An HTTP client takes long to import, and few providers need it.
+    from provider_service.gateways.http_sms import HttpSmsGateway  # noqa: PLC0415 - see above
+
     return HttpSmsGateway(
         url=read_url(options, "url", gateway="http", credentials_option="token"),
         token=read_credentials(options, "token"),

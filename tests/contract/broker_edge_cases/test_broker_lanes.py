@@ -1,7 +1,7 @@
 """One lane's trouble, which stops no other."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -21,9 +21,9 @@ LOCK_ACCOUNT = "SELECT 1 FROM accounts WHERE account_id = ? FOR UPDATE"
 
 
 @pytest.fixture
-async def two_lanes(database_url: str) -> AsyncIterator[World]:
+async def two_lanes(new_database: Callable[[], str]) -> AsyncIterator[World]:
     """A broker of the test's own, of two lanes, in each of which few commands may wait."""
-    async with running_broker(database_url, shards=SHARDS, queue_commands=QUEUE_COMMANDS) as running:
+    async with running_broker(new_database(), shards=SHARDS, queue_commands=QUEUE_COMMANDS) as running:
         yield await new_world(running)
 
 

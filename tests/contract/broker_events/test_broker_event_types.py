@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+from broker_service.domain.records import PaymentNoticeKind
 from tests.contract.broker_events.event_calls import create_webhook, list_events, listen, set_alert, subscribe
-from tests.contract.broker_world.operations import charge, grant_credits
+from tests.contract.broker_purchases.till import tell
+from tests.contract.broker_world.operations import charge, grant_credits, resume_account
 from tests.contract.broker_world.webhook_receiver import Receiver, receiving
 from tests.contract.broker_world.world import World
 
@@ -104,6 +106,33 @@ async def test_an_account_s_webhook_gets_its_low_balance_and_nothing_else(events
     (event,) = await receiver.until(1)
     assert (event["type"], event["account_id"]) == ("balance.low", account.id)
     assert len(await list_events(world, account.customer.key)) == 3
+
+
+async def test_what_happens_to_an_account_at_one_instant_is_told_in_its_order(events_of: World) -> None:
+    world = events_of
+    # The clock stands still, and the events' ids are in any order.
+    accounts = [await world.new_account(trial_credits=0) for _ in range(6)]
+    for account in accounts:
+        pack = await world.new_pack(account.service)
+        await set_alert(world, account, 50)
+        early, kept = [(await world.purchase(account, pack.pack_id)).purchase_id for _ in range(2)]
+        await tell(world, PaymentNoticeKind.CHARGED_BACK, early)
+        await tell(world, PaymentNoticeKind.SUCCEEDED, early)
+        await resume_account(world, account)
+        await tell(world, PaymentNoticeKind.SUCCEEDED, kept)
+        await charge(world, account, 10)
+        await tell(world, PaymentNoticeKind.CHARGED_BACK, kept)
+    await world.running.broker.events.placing.place()
+    for account in accounts:
+        assert [event.type for event in await list_events(world, account.customer.key)] == [
+            "purchase.paid",
+            "purchase.refunded",
+            "account.suspended",
+            "purchase.paid",
+            "purchase.refunded",
+            "account.suspended",
+            "balance.low",
+        ]
 
 
 async def test_an_owner_hears_what_concerns_it_and_the_operator_all(events_of: World) -> None:

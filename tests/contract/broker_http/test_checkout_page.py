@@ -24,9 +24,10 @@ async def start(
     title: str = "A hundred",
     price: Money | None = None,
     pack_credits: int = 100,
+    validity: timedelta | None = None,
 ) -> str:
     """Starts a purchase and returns the path of its page."""
-    pack = await world.new_pack(account.service, title=title, price=price, pack_credits=pack_credits)
+    pack = await world.new_pack(account.service, title=title, price=price, pack_credits=pack_credits, validity=validity)
     request = purchase_pb2.CreatePurchaseRequest(
         request_id=new_id(), pack_id=pack.pack_id, account_token=account.token, return_url=return_url
     )
@@ -40,8 +41,28 @@ async def test_the_page_says_what_is_bought(sandbox_world: World, web: Web) -> N
     price = Money(currency_code="EUR", units=1_234, nanos=500_000_000)
     page = await web.get(await start(sandbox_world, account, price=price, pack_credits=10_000))
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    for words in ("A hundred", "10,000", account.service, "1,234.50 EUR", "no money moves", "Pay 1,234.50 EUR"):
+    goods = ("A hundred", "10,000", "Service Service", "Sold by Provider")
+    for words in (*goods, "1,234.50 EUR", "no money moves", "Pay 1,234.50 EUR"):
         assert words in page.words
+    assert "Valid" not in page.words
+
+
+@pytest.mark.parametrize(
+    ("validity", "shown"),
+    [
+        (timedelta(days=30), "30 days"),
+        (timedelta(days=1), "1 day"),
+        (timedelta(hours=36), "36 hours"),
+        (timedelta(minutes=90), "90 minutes"),
+        (timedelta(seconds=61), "61 seconds"),
+    ],
+)
+async def test_the_page_says_how_long_credits_last(
+    sandbox_world: World, web: Web, validity: timedelta, shown: str
+) -> None:
+    account = await sandbox_world.new_account()
+    page = await web.get(await start(sandbox_world, account, validity=validity))
+    assert f"Valid for {shown} " in page.words
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -164,8 +164,8 @@ async def until_all_wait(world: World) -> None:
         times_unchanged = times_unchanged + 1 if waiting == before else 0
 
 
-async def test_several_shards_keep_every_account_right(database_url: str) -> None:
-    async with running_broker(database_url, shards=4) as running:
+async def test_several_shards_keep_every_account_right(new_database: Callable[[], str]) -> None:
+    async with running_broker(new_database(), shards=4) as running:
         world = await new_world(running)
         accounts = [await world.new_account() for _ in range(12)]
         assert len(running.sql("SELECT DISTINCT shard_id FROM accounts")) > 1
@@ -174,8 +174,8 @@ async def test_several_shards_keep_every_account_right(database_url: str) -> Non
         assert [await world.balance(account) for account in accounts] == [(100, 90, 10)] * 12
 
 
-async def test_trial_credits_come_once_across_shards(database_url: str) -> None:
-    async with running_broker(database_url, shards=4) as running:
+async def test_trial_credits_come_once_across_shards(new_database: Callable[[], str]) -> None:
+    async with running_broker(new_database(), shards=4) as running:
         world = await new_world(running)
         service, customer = await world.new_service(trial_credits=10), await world.new_customer()
         opening = (world.new_account(service=service, customer=customer) for _ in range(16))

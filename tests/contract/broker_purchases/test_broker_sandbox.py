@@ -1,4 +1,4 @@
-"""The sandbox gateway's moods: at once, refusing, late, and twice."""
+"""The sandbox gateway's moods: by itself, at once, refusing, late, and twice."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -51,6 +51,46 @@ async def test_a_payment_that_is_told_of_late_is_pending_until_then(database_url
         assert await world.balance(account) == (100, 0, 100)
         assert (await refusal_of(world.pay(purchase_id))).reason == "PURCHASE_PAID"
         assert (await world.pay(purchase_id, request_id=request_id)).purchase.state == PAID
+
+
+async def test_a_purchase_is_paid_at_once_where_the_sandbox_pays_by_itself(database_url: str) -> None:
+    async with running_broker(database_url, sandbox_behavior=SandboxBehavior.INSTANT) as running:
+        world = await new_world(running)
+        account = await world.new_account(trial_credits=0)
+        pack = await world.new_pack(account.service)
+        request = purchase_pb2.CreatePurchaseRequest(
+            request_id=new_id(), pack_id=pack.pack_id, account_id=account.id, save_payment_method=True
+        )
+        for replayed in (False, True):
+            answer = await call(world.stubs.purchases.CreatePurchase, request, account.customer.key)
+            assert (answer.purchase.state, answer.checkout_url, answer.replayed) == (PAID, "", replayed)
+        purchase_id = answer.purchase.purchase_id
+        assert await told(world, purchase_id) == [("SUCCEEDED", "APPLIED", "the purchase is paid", 1)]
+        assert await world.balance(account) == (100, 0, 100)
+        assert running.sql("SELECT method_reference FROM payment_methods") == [("sandbox",)]
+        assert (await refusal_of(world.pay(purchase_id))).reason == "PURCHASE_PAID"
+        await refund_purchase(world, account, purchase_id)
+        assert refund_rows(world, purchase_id) == [("REFUND", "PAID", 100, 1_000, 250)]
+
+
+async def test_what_a_crash_has_left_unpaid_at_such_a_sandbox_is_paid_by_a_replay(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_broker(database_url, sandbox_behavior=SandboxBehavior.INSTANT) as running:
+        world = await new_world(running)
+        account = await world.new_account(trial_credits=0)
+        pack = await world.new_pack(account.service)
+        request_id = new_id()
+
+        async def crash(*_: object) -> None:
+            raise RuntimeError("killed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(running.broker.desk, "take_notice", crash)
+            assert (await refusal_of(world.purchase(account, pack.pack_id, request_id=request_id))).reason == "INTERNAL"
+        assert await world.balance(account) == (0, 0, 0)
+        assert (await world.purchase(account, pack.pack_id, request_id=request_id)).state == PAID
+        assert await world.balance(account) == (100, 0, 100)
 
 
 async def test_a_refund_that_is_told_of_late_is_owed_until_then(database_url: str) -> None:

@@ -50,15 +50,12 @@ async def test_an_account_named_by_id_needs_a_key(scene: Scene, rpc: str) -> Non
 
 
 @pytest.mark.parametrize("rpc", BUILT_RPCS)
-@pytest.mark.parametrize(
-    "header",
-    ["Bearer unknown", "Bearer ", "Bearer", "", "Basic dXNlcjpwYXNz", "unknown", "bearer  a b"],
-)
-async def test_a_key_that_is_unknown_or_malformed_is_refused_everywhere(scene: Scene, rpc: str, header: str) -> None:
+async def test_a_key_that_is_unknown_or_malformed_is_refused_everywhere(scene: Scene, rpc: str) -> None:
     method = scene.world.stubs.method(rpc)
-    refusal = await refusal_of(answer_of(method(scene.request(rpc), metadata=(("authorization", header),))))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID")
-    assert refusal.metadata == {}
+    for header in ("Bearer unknown", "Bearer ", "Bearer", "", "Basic dXNlcjpwYXNz", "unknown", "bearer  a b"):
+        refusal = await refusal_of(answer_of(method(scene.request(rpc), metadata=(("authorization", header),))))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID"), header
+        assert refusal.metadata == {}, header
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

@@ -148,6 +148,11 @@ async def test_an_unknown_payout_is_not_found(scene: Scene, rpc: str, name: str)
     await assert_not_found(scene, rpc, "payout", "payout_id", name)
 
 
+@pytest.mark.parametrize("name", ["unknown", "rfd_unknown", f"rfd_{'a' * 24}_{'b' * 24}", "😀" * 200])
+async def test_an_unknown_refund_is_not_found(scene: Scene, name: str) -> None:
+    await assert_not_found(scene, "MarkRefundPaid", "refund", "refund_id", name)
+
+
 async def test_a_customer_that_is_unknown_or_a_provider_is_not_found(scene: Scene) -> None:
     for name in ("unknown", scene.world.provider.id):
         await assert_not_found(scene, "IssueKey", "customer", "customer_id", name)

@@ -17,6 +17,7 @@ from tests.contract.broker_world.world import World, new_id
 async def first_page_token(scene: Scene, rpc: str) -> str:
     """Returns an honest token of a list's first page, having made sure that there is a second."""
     world = scene.world
+    scene.expect_movement()
     await world.reserved(scene.account, 1)
     await world.capture(await world.reserved(scene.account, 1))
     await world.new_pack(scene.account.service)

@@ -28,9 +28,9 @@ PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture
-async def sharded_world(database_url: str) -> AsyncIterator[World]:
+async def sharded_world(new_database: Callable[[], str]) -> AsyncIterator[World]:
     """A broker of the test's own, of several shards, that does not sweep."""
-    async with running_broker(database_url, shards=SHARDS) as running:
+    async with running_broker(new_database(), shards=SHARDS) as running:
         yield await new_world(running)
 
 

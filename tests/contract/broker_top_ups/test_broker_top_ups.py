@@ -350,6 +350,50 @@ async def test_what_is_no_longer_wanted_is_not_charged(shop: Shop, change: str, 
     assert (await shop.shown()).failed_payments == 0
 
 
+@pytest.mark.parametrize("change", ["a lower cap", "a pack bought by hand"])
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_what_has_become_too_much_is_not_charged(
+    shop: Shop, change: str, is_asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.set_up()
+    assert await shop.top_ups.buy_due() == 1
+    await shop.spend(100)
+    # The next one is begun, or the gateway is asked for it as well, and then nothing goes on for a while.
+    with monkeypatch.context() as patch:
+        if is_asked:
+            shop.gateway.down = True
+        else:
+            patch.setattr(shop.top_ups, "_ask", nothing)
+        assert await shop.top_ups.buy_due() == 0
+        shop.gateway.down = False
+    assert len(set(shop.gateway.charged)) == 1 + is_asked
+    assert (await shop.shown()).spent_this_month.units == 20
+    if change == "a lower cap":
+        await shop.set_up(monthly_cap=Money(currency_code="EUR", units=19))
+    else:
+        await shop.pay(await shop.buy_as_customer())
+    charged = len(shop.gateway.charged)
+    for _ in range(2):
+        shop.world.clock.move(CLAIM)
+        await shop.top_ups.buy_due()
+    assert len(shop.gateway.charged) == charged
+    assert await shop.available() == (5 if change == "a lower cap" else 5 + PACK_CREDITS)
+    assert (await shop.shown()).spent_this_month.units == 10
+
+
+async def nothing(*_: object) -> None:
+    pass
+
+
+async def test_an_account_that_another_broker_has_topped_up_meanwhile_buys_nothing(shop: Shop) -> None:
+    await shop.set_up()
+    (found_low,) = await shop.top_ups._due(0, "")
+    assert await shop.top_ups.buy_due() == 1
+    assert not await shop.top_ups._go_on(found_low)
+    assert (len(shop.gateway.charged), await shop.available()) == (1, 5 + PACK_CREDITS)
+    assert (await shop.shown()).spent_this_month.units == 10
+
+
 async def test_one_account_s_trouble_is_no_other_s(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     other = await open_shop(shop.world, shop.gateway)
     await shop.set_up()

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import grpc
@@ -22,10 +22,10 @@ from broker_service.bootstrap import Broker, build_broker, initialize
 from broker_service.payments.gateways import Gateways
 from broker_service.settings import BrokerSettings
 from mesh_runtime.addresses import Address
+from tests.contract.broker_world.fresh_books import START, take_operator_key
 from tests.contract.broker_world.pipelined import MOVING_RPCS, PipelinedStub, Transport
 from tests.databases import run_sql
 
-START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 PURCHASE_URL = "https://shop.example/{service}"
 
 
@@ -127,7 +127,9 @@ async def running_broker(
     """Makes the database a broker's if it is not, serves it, and closes everything in the end."""
     settings = replace(broker_settings(database_url), **changed_settings)
     clock = clock or MovableClock()
-    operator_key = initialize(settings.database, shards=shards, clock=clock) or ""
+    operator_key = take_operator_key(database_url) if shards == 1 else None
+    if operator_key is None:
+        operator_key = initialize(settings.database, shards=shards, clock=clock) or ""
     broker = await build_broker(settings, clock=clock, gateways=gateways)
     try:
         await broker.start_http()

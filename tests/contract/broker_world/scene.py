@@ -1,6 +1,8 @@
 """One valid request for every RPC that is built, so that tests can spoil one thing at a time."""
 
+import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -48,6 +50,8 @@ OPERATOR_RPCS = (
     "MarkPayoutPaid",
     "MarkPayoutFailed",
     "ListPaymentNotices",
+    "ListOwedRefunds",
+    "MarkRefundPaid",
 )
 # With the provider's key, or the operator's.
 SETTLEMENT_RPCS = ("GetProviderBalance", "ListSales", "GetStatement", "ListPayouts")
@@ -67,7 +71,7 @@ BUILT_RPCS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scene:
     """An account with an active reservation, a pack on sale and a pending purchase of it."""
 
@@ -76,6 +80,8 @@ class Scene:
     reservation_id: str
     pack_id: str
     purchase_id: str
+    # The credits and the reservation as they were last read, and when: only time changes them, unless a test says so.
+    _last_seen: tuple[datetime, Amounts, Message] | None = None
 
     def key(self, rpc: str) -> str:
         """Returns the key that an RPC needs; the empty string if it needs none."""
@@ -91,14 +97,24 @@ class Scene:
 
     async def refused(self, rpc: str, request: Message, key: str | None = None) -> Refusal:
         """Calls an RPC that must refuse; returns why, having made sure that no credits have moved."""
-        before = await self.credits()
+        if self._last_seen is None or self._last_seen[0] != self.world.clock.now:
+            await self._see_credits()
+        before = self._last_seen
         method = self.world.stubs.method(rpc)
         refusal = await refusal_of(self.world.call(method, request, self.key(rpc) if key is None else key))
-        assert await self.credits() == before
+        await self._see_credits()
+        assert self._last_seen == before, "credits have moved, and no test has said that it moves them"
         return refusal
 
-    async def credits(self) -> tuple[Amounts, Message]:
-        return await self.world.balance(self.account), await self.world.reservation(self.reservation_id)
+    def expect_movement(self) -> None:
+        """Says that a test is about to move the scene's credits."""
+        self._last_seen = None
+
+    async def _see_credits(self) -> None:
+        balance, reservation = await asyncio.gather(
+            self.world.balance(self.account), self.world.reservation(self.reservation_id)
+        )
+        self._last_seen = self.world.clock.now, balance, reservation
 
 
 async def new_scene(world: World) -> Scene:
@@ -181,6 +197,8 @@ _REQUESTS: dict[str, Any] = {
     "ListPurchases": lambda it: purchase_pb2.ListPurchasesRequest(account_token=it.account.token),
     "RefundPurchase": lambda it: purchase_pb2.RefundPurchaseRequest(request_id=new_id(), purchase_id=it.purchase_id),
     "ListPaymentNotices": lambda it: admin_pb2.ListPaymentNoticesRequest(purchase_id=it.purchase_id),
+    "ListOwedRefunds": lambda _: admin_pb2.ListOwedRefundsRequest(),
+    "MarkRefundPaid": lambda _: admin_pb2.MarkRefundPaidRequest(request_id=new_id(), refund_id="unknown"),
     "ListServices": lambda _: catalog_pb2.ListServicesRequest(),
     "GetService": lambda it: catalog_pb2.GetServiceRequest(service=it.account.service),
     "ListPacks": lambda it: catalog_pb2.ListPacksRequest(service=it.account.service),

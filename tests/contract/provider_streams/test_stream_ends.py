@@ -205,6 +205,21 @@ async def test_a_slow_reader_slows_the_service(streaming: Streaming, service: Me
     assert reserved == 0
 
 
+async def test_a_chunk_that_was_not_taken_is_not_paid(streaming: Streaming, service: MeteredService) -> None:
+    async def script(charge: StreamCharge) -> Chunks:
+        for _ in range(3):
+            await charge.meter(7)
+            yield {"text": "x" * 500_000}
+
+    service.script = script
+    account = await streaming.account(400)
+    responses = streaming.open(account)
+    assert (await anext(responses)).charged_credits == 7
+    await service.ended.wait()
+    assert await streaming.books(account) == (7, 0)
+    await responses.aclose()
+
+
 async def test_a_stream_that_is_not_read_ends(streaming: Streaming, service: MeteredService) -> None:
     async def script(charge: StreamCharge) -> Chunks:
         while True:

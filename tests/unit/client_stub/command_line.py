@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
-import sys
-from asyncio.subprocess import PIPE
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tests.forked_commands import IAP, run_forked, run_started
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,19 +27,15 @@ class Outcome:
 async def iap(*arguments: str, standard_input: str = "", **environment: str) -> Outcome:
     """Run one command; none of the settings of this machine reach it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("IAP_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "client_stub",
-        *arguments,
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd=ROOT,
-        env={**clean, **environment},
+    run = partial(run_started, "client_stub") if any(map(_is_of_python, environment)) else partial(run_forked, IAP)
+    ended = await asyncio.to_thread(
+        run, *arguments, environment={**clean, **environment}, standard_input=standard_input
     )
-    output, errors = await asyncio.wait_for(process.communicate(standard_input.encode()), timeout=30)
-    assert process.returncode is not None
-    outcome = Outcome(process.returncode, output.decode(), errors.decode())
+    outcome = Outcome(ended.exit_code, ended.output, ended.errors)
     assert "Traceback" not in outcome.errors
     return outcome
+
+
+def _is_of_python(variable: str) -> bool:
+    """Whether it says how Python starts, which one that is forked has done."""
+    return variable.startswith("PYTHON")

@@ -46,6 +46,14 @@ NOTICE = admin_pb2.PaymentNotice(
     times_received=2,
     receive_time=NOON,
 )
+OWED = admin_pb2.PurchaseRefund(
+    refund_id="rfd_1",
+    purchase_id="pur_1",
+    state=admin_pb2.PURCHASE_REFUND_STATE_FAILED,
+    amount=EUROS,
+    create_time=NOON,
+    resolve_time=NOON,
+)
 ANSWERS: dict[str, Message] = {
     "AdminService.RegisterCustomer": admin_pb2.RegisterCustomerResponse(
         customer=admin_pb2.Customer(customer_id="cus_1", name="Ada"), customer_key="secret"
@@ -62,6 +70,8 @@ ANSWERS: dict[str, Message] = {
     "AdminService.RevokeKey": admin_pb2.RevokeKeyResponse(key=KEY),
     "AdminService.GrantCredits": GIVEN,
     "AdminService.ListPaymentNotices": admin_pb2.ListPaymentNoticesResponse(notices=[NOTICE, NOTICE]),
+    "AdminService.ListOwedRefunds": admin_pb2.ListOwedRefundsResponse(refunds=[OWED]),
+    "AdminService.MarkRefundPaid": admin_pb2.MarkRefundPaidResponse(refund=OWED),
     "AdminService.AuditLedger": admin_pb2.AuditLedgerResponse(accounts_checked=1, entries_checked=2),
     "PurchaseService.RefundPurchase": REFUNDED,
     "SettlementService.GetProviderBalance": BALANCE,
@@ -100,6 +110,10 @@ MOVING: dict[tuple[str, ...], tuple[Message, str]] = {
     ("refund", "pur_1", "--reason", "sorry"): (
         purchase_pb2.RefundPurchaseRequest(request_id=ID, purchase_id="pur_1", reason="sorry"),
         "Refund what is unspent of pur_1?",
+    ),
+    ("owed", "paid", "rfd_1", "--reference", "SEPA 17"): (
+        admin_pb2.MarkRefundPaidRequest(request_id=ID, refund_id="rfd_1", reference="SEPA 17"),
+        "Mark rfd_1 as paid by you, for good?",
     ),
 }
 PLAIN: dict[tuple[str, ...], tuple[Message, str]] = {
@@ -152,6 +166,7 @@ PLAIN: dict[tuple[str, ...], tuple[Message, str]] = {
         ),
         "wrong amount",
     ),
+    ("owed", "list"): (admin_pb2.ListOwedRefundsRequest(page_size=1_000), "EUR 7.50"),
     ("audit",): (admin_pb2.AuditLedgerRequest(), "1 account, 2 entries: the books agree"),
 }
 

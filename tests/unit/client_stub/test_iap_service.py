@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from iap.provider.v1 import provider_pb2
 
@@ -130,6 +132,36 @@ async def test_services_shows_the_options_of_each_service() -> None:
     assert "[--to …]" not in table.output
     assert "--input JSON" in table.output
     assert document.document["services"][0]["input_schema"] == schema
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"number": {"type": "integer"}}, """--input '{"number": …}'"""),
+        ({"size": {"type": "number", "default": 1}}, """[--input '{"size": …}']"""),
+        ({"a": {"type": ["string", "null"]}, "b": {"type": "array"}}, """--a … --input '{"b": …}'"""),
+        ({"a": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Colour"}]}}, "--a …"),
+        ({"a": {"$ref": "#/$defs/Line"}, "b": {"type": "boolean"}}, """--input '{"a": …, "b": …}'"""),
+        ({"a": {"$ref": "#/$defs/Nowhere"}}, """--input '{"a": …}'"""),
+        ({"a": {"$ref": "#/$defs/Circle"}}, """--input '{"a": …}'"""),
+        ({"a": True}, "--a …"),
+    ],
+)
+async def test_services_shows_what_takes_no_text_as_json(fields: dict[str, Any], shown: str) -> None:
+    schema = {
+        "$defs": {
+            "Colour": {"type": "string", "enum": ["red"]},
+            "Line": {"type": "object"},
+            "Circle": {"anyOf": [{"$ref": "#/$defs/Circle"}, {"type": "null"}]},
+        },
+        "properties": fields,
+        "required": [name for name, field in fields.items() if field is True or "default" not in field],
+    }
+    service = provider_pb2.ServedService(service="any", input_schema=to_struct(schema))
+    listed = provider_pb2.ListServicesResponse(services=[service])
+    async with serving(ScriptedServer({SERVICES: listed})) as provider:
+        table = await iap("services", IAP_PROVIDER=provider.target)
+    assert table.output.splitlines()[-1].endswith(f" {shown}")
 
 
 @pytest.mark.parametrize(

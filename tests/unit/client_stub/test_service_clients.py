@@ -348,16 +348,27 @@ async def test_the_operator_lists_page_by_page() -> None:
         ],
         ListKeys=admin_pb2.ListKeysResponse(keys=[{"key_id": "key_1"}]),
         ListPaymentNotices=admin_pb2.ListPaymentNoticesResponse(notices=[{"notice_id": "ntc_1"}]),
+        ListOwedRefunds=admin_pb2.ListOwedRefundsResponse(refunds=[{"refund_id": "rfd_1"}]),
     ) as (admin, server):
         assert [it.provider_id async for it in admin.list_providers(page_size=1)] == ["prv_1", "prv_2"]
         assert [it.key_id async for it in admin.list_keys(operator=True)] == ["key_1"]
         assert [it.notice_id async for it in admin.list_payment_notices(purchase_id="pur_1")] == ["ntc_1"]
+        assert [it.refund_id async for it in admin.list_owed_refunds()] == ["rfd_1"]
     assert without_tokens(call.request for call in server.calls) == [
         admin_pb2.ListProvidersRequest(page_size=1),
         admin_pb2.ListProvidersRequest(page_size=1),
         admin_pb2.ListKeysRequest(operator=True, page_size=1000),
         admin_pb2.ListPaymentNoticesRequest(purchase_id="pur_1", page_size=1000),
+        admin_pb2.ListOwedRefundsRequest(page_size=1000),
     ]
+
+
+async def test_a_customer_is_paid_otherwise() -> None:
+    answer = admin_pb2.MarkRefundPaidResponse(replayed=True)
+    async with connected(AdminClient, MarkRefundPaid=answer) as (admin, server):
+        assert (await admin.mark_refund_paid(refund_id="rfd_1", reference="17", request_id=ID)).replayed
+    (sent,) = server.calls
+    assert sent.request == admin_pb2.MarkRefundPaidRequest(request_id=ID, refund_id="rfd_1", reference="17")
 
 
 async def test_a_provider_is_paid() -> None:

@@ -259,6 +259,13 @@ def _make_purchase_refunds() -> None:
         sqlite_where=sa.text("state = 'REQUESTED'"),
         postgresql_where=sa.text("state = 'REQUESTED'"),
     )
+    op.create_index(
+        "purchase_refunds_owed",
+        "purchase_refunds",
+        ["create_time", "refund_id"],
+        sqlite_where=sa.text("state = 'FAILED'"),
+        postgresql_where=sa.text("state = 'FAILED'"),
+    )
 
 
 def _make_payment_notices() -> None:
@@ -475,6 +482,8 @@ def _make_events() -> None:
         sa.Column("account_id", _TEXT, nullable=False),
         sa.Column("data", _TEXT, nullable=False),
         sa.Column("time", _INSTANT, nullable=False),
+        sa.Column("entry_count", sa.BigInteger(), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
     )
     op.create_index("events_by_customer", "events", ["customer_id", "position"])
     op.create_index("events_by_position", "events", ["position"], unique=True)
@@ -482,7 +491,7 @@ def _make_events() -> None:
     op.create_index(
         "events_unplaced",
         "events",
-        ["time", "event_id"],
+        ["time", "entry_count", "ordinal", "event_id"],
         sqlite_where=sa.text("position IS NULL"),
         postgresql_where=sa.text("position IS NULL"),
     )

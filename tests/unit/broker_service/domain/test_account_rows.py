@@ -169,6 +169,7 @@ class TestState:
             account_id=ACCOUNT,
             data={"service": "sms", "reason": "fraud"},
             time=LATER,
+            entry_count=1,
         )
         assert it.written == [Changes(account=account, events=(suspended,))]
 
@@ -373,6 +374,7 @@ class TestPurchases:
                         "ledger_credits": 100,
                     },
                     time=START,
+                    entry_count=1,
                 ),
             ),
             journal_entries=(

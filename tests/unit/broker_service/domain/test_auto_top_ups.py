@@ -15,13 +15,17 @@ from broker_service.domain.auto_top_ups import (
     claimed,
     failed,
     is_due,
+    is_wanted,
     may_buy,
     month_of,
     paid,
     paused,
     turned_off,
 )
-from tests.unit.broker_service.domain.ledger_world import ACCOUNT, START
+from broker_service.domain.purchase_commands import PackTerms, StartPurchase
+from broker_service.domain.purchases import PurchaseResult
+from broker_service.domain.records import AccountState, Purchase, PurchaseOrigin
+from tests.unit.broker_service.domain.ledger_world import ACCOUNT, PROVIDER, START, grant, world
 
 TICK = timedelta(microseconds=1)
 
@@ -100,6 +104,36 @@ def test_set_again_it_starts_afresh_but_goes_on_with_a_payment_under_way() -> No
 def test_a_payment_that_was_asked_for_keeps_its_method() -> None:
     assert top_up(begun(top_up()), method="other card").method_reference == "other card"
     assert top_up(replace(begun(top_up()), asked=True), method="other card").method_reference == "card"
+
+
+def wanted(it: AutoTopUp, purchase: Purchase, *, available: int = 9, spent: int = 1_000) -> bool:
+    return is_wanted(it, purchase, world(grant(available)).account, spent_minor_units=spent)
+
+
+def test_a_payment_is_wanted_as_long_as_it_is_what_was_agreed_to() -> None:
+    it, purchase = begun(top_up()), bought()
+    assert wanted(it, purchase)
+    assert not wanted(turned_off(it), purchase)
+    assert not wanted(paused(it), purchase)
+    assert not wanted(it, replace(purchase, pack_id="pck_2"))
+    assert not wanted(it, replace(purchase, gateway="stripe"))
+    assert not is_wanted(it, purchase, world(grant(9), state=AccountState.SUSPENDED).account, spent_minor_units=0)
+
+
+def test_a_payment_is_wanted_within_the_cap_and_below_the_threshold_alone() -> None:
+    it, purchase = begun(top_up()), bought()
+    assert not wanted(it, purchase, spent=1_001)
+    assert not wanted(it, purchase, available=10)
+    reserving = world(grant(10))
+    reserving.reserve(1)
+    assert is_wanted(it, purchase, reserving.account, spent_minor_units=0)
+
+
+def bought() -> Purchase:
+    terms = PackTerms("pck_1", "sms", PROVIDER, "a pack", 100, None, "EUR", 400, 2_500, False, False, False)
+    result = world().result(StartPurchase("req_1", ACCOUNT, terms, "", origin=PurchaseOrigin.AUTO_TOP_UP))
+    assert isinstance(result, PurchaseResult)
+    return result.purchase
 
 
 def test_who_has_claimed_it_has_it_for_a_while() -> None:

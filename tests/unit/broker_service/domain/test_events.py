@@ -105,6 +105,22 @@ def test_it_tells_of_the_account_and_follows_from_its_entry() -> None:
     assert event.time == START
 
 
+def test_what_happens_at_one_instant_is_told_apart() -> None:
+    it = world(grant(10))
+    it.result(alert(9))
+    it.do(charge(2))
+    it.do(reserve(1, ttl=HOUR))
+    it.result(gift(5, expire_time=START + HOUR))
+    it.written.clear()
+    it.now += HOUR
+    it.decide(gift(6), charge(6))
+    assert [(event.type.value, event.entry_count, event.ordinal) for event in told(it)] == [
+        ("reservation.expired", 3, 0),
+        ("balance.low", 4, 1),
+        ("balance.low", 6, 2),
+    ]
+
+
 def test_an_alert_keeps_the_secret_of_a_url_that_stays() -> None:
     it = world(grant(10))
     first = it.result(alert(5, URL, "first"))

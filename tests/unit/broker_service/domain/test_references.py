@@ -7,6 +7,7 @@ from broker_service.domain.identities import purchase_refund_id_for
 from broker_service.domain.purchase_commands import (
     CompleteSandboxPayment,
     PackTerms,
+    SettleRefund,
     StartPurchase,
     TakePaymentNotice,
 )
@@ -105,6 +106,18 @@ def test_the_end_of_a_refund_looks_at_it_if_it_is_the_account_s_own(kind: Paymen
         assert references_of([notice]) == References(
             accounts={ACCOUNT}, purchases={"pur_x"}, payment_notices={notice.notice_id}, purchase_refunds=named
         )
+
+
+def test_a_refund_that_is_paid_otherwise_is_looked_at_and_whether_it_was_done_before() -> None:
+    refund_id = purchase_refund_id_for(ACCOUNT, "RefundPurchase", "req_1")
+    command = SettleRefund("req_2", ACCOUNT, "pur_x", refund_id, "")
+    assert references_of([command]) == References(
+        accounts={ACCOUNT},
+        purchases={"pur_x"},
+        purchase_refunds={refund_id},
+        payment_notices={command.notice.notice_id},
+        operations={command.operation_id},
+    )
 
 
 @pytest.mark.parametrize("command", [Settle(ACCOUNT), ChangeAccountState(ACCOUNT, AccountState.SUSPENDED, "", "chg_1")])

@@ -13,6 +13,7 @@ from broker_service.domain.purchase_commands import (
     CompleteSandboxPayment,
     PackTerms,
     RefundPurchase,
+    SettleRefund,
     StartPurchase,
     TakePaymentNotice,
 )
@@ -35,6 +36,7 @@ ROTATION = RotateToken(REQUEST, ACCOUNT, "cus_c", MINUTE, "hash")
 PURCHASE = StartPurchase(REQUEST, ACCOUNT, TERMS, "https://example.com")
 PAYMENT = CompleteSandboxPayment(REQUEST, ACCOUNT, "pur_x", True)
 PURCHASE_REFUND = RefundPurchase(REQUEST, ACCOUNT, "pur_x", "a reason")
+SETTLEMENT = SettleRefund(REQUEST, ACCOUNT, "pur_x", "rfd_x", "a reference")
 NOTICE = TakePaymentNotice(ACCOUNT, "stripe", "evt_1", PaymentNoticeKind.REFUND_FAILED, "pur_x", "rfd_x")
 
 
@@ -54,6 +56,7 @@ NOTICE = TakePaymentNotice(ACCOUNT, "stripe", "evt_1", PaymentNoticeKind.REFUND_
         (PAYMENT, "operation_id", "ope_0607bf97cb0eeadcd18283c5_9a2cf8618ea783792582c974"),
         (PURCHASE_REFUND, "refund_id", "rfd_0607bf97cb0eeadcd18283c5_12974fccc2484faf506bb48e"),
         (PURCHASE_REFUND, "grant_id", "grt_4294b8b637f57594fea2fd55"),
+        (SETTLEMENT, "operation_id", "ope_0607bf97cb0eeadcd18283c5_1d48aece45410a96049e7a83"),
         (NOTICE, "notice_id", "ntc_294f9cb36c8bb26905081236"),
         (NOTICE, "grant_id", "grt_4294b8b637f57594fea2fd55"),
     ],
@@ -94,6 +97,7 @@ def test_chargebacks_and_events_are_called_what_they_were_always_called() -> Non
         (PURCHASE, ("pck_1", "https://example.com")),
         (PAYMENT, ("pur_x", True)),
         (PURCHASE_REFUND, ("pur_x", "a reason")),
+        (SETTLEMENT, ("rfd_x", "a reference")),
     ],
 )
 def test_a_replay_is_told_by_the_parameters_it_was_always_told_by(

@@ -1,6 +1,7 @@
 """Answers in one piece, and what the gateway sends."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -87,6 +88,14 @@ def test_the_path_is_added_to_the_url(url: str, posted_to: str) -> None:
             {"choices": [{"message": {"content": [{"type": "thinking"}, {"type": "text", "text": "Hi"}, 7]}}]},
             Answer(text="Hi"),
         ),
+        (
+            {"choices": [{"message": {"content": "Hi", "reasoning_content": "Let me\ud83d think"}}]},
+            Answer(text="Hi", reasoning="Let me? think"),
+        ),
+        (
+            {"choices": [{"message": {"content": "Hi", "reasoning_content": None, "reasoning": "Hm"}}]},
+            Answer(text="Hi", reasoning="Hm"),
+        ),
         (whole("\ud83d\ude00, \ude00 and \ud83d"), Answer(text="😀, \ufffd and ", finish_reason="stop")),
         (whole("Hi", model="a\nb", finish_reason=""), Answer(text="Hi")),
         (whole("Hi", error=None), Answer(text="Hi", finish_reason="stop")),
@@ -168,7 +177,25 @@ async def test_a_form_that_is_refused_again_is_a_failure(calls: Calls, body: byt
     assert (error.retryable, len(calls.double.asked)) == (False, 2)
 
 
+async def test_cookies_are_not_kept(calls: Calls) -> None:
+    # Clients keep none of an address anyway.
+    gateway = ChatCompletionsGateway(url=calls.double.url.replace("127.0.0.1", "localhost"))
+    calls.double.play(Script(headers={"Set-Cookie": "a=b"}))
+    await gateway.complete(REQUEST)
+    await gateway.complete(REQUEST)
+    await gateway.close()
+    assert "Cookie" not in calls.double.asked[1].headers
+
+
+async def test_a_compressed_answer_is_not_unpacked(calls: Calls) -> None:
+    calls.double.play(
+        Script(body=gzip.compress(json.dumps(whole("Hi")).encode()), headers={"Content-Encoding": "gzip"})
+    )
+    assert not (await calls.refused(is_streamed=False)).retryable
+
+
 async def test_one_connection_serves_many_answers(calls: Calls) -> None:
+    calls.double.play(Script(ends="late"))
     for _ in range(3):
         await calls.gateway.complete(REQUEST)
         await calls.stream()

@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from provider_service.gateways.chat_completions import ChatCompletionsGateway
 from tests.chat_double.double import KEY, ChatDouble, Script, event, piece, running_chat_double
 from tests.unit.provider_service.gateways.chat_calls import REQUEST, Calls, calling
 
@@ -100,6 +99,7 @@ async def test_a_date_to_come_back_at_is_understood(calls: Calls) -> None:
         ({"detail": "from-the-body"}, []),
         ({"detail": [{"msg": "from-the-body"}]}, []),
         ({"error": {"code": f"key {KEY}", "type": ["x"]}}, []),
+        ({"error": {"code": KEY, "type": "invalid_api_key"}}, ["invalid_api_key"]),
         ([], []),
     ],
 )
@@ -224,11 +224,17 @@ async def test_a_broken_answer_is_worth_a_retry(answer: bytes) -> None:
 
 
 async def test_a_connection_has_its_time() -> None:
-    """The address is one where nobody answers (RFC 5737), or a network that says so at once."""
-    async with calling(ChatDouble(), connect_seconds=0.05) as calls:
-        calls.gateway = ChatCompletionsGateway(url="http://192.0.2.1:9", patience=calls.gateway._patience)
-        async with asyncio.timeout(5):
-            error = await calls.refused(is_streamed=False)
-        await calls.gateway.close()
-    assert error.retryable
-    assert str(error).startswith(("the language model could not be reached", "the connection to the language model"))
+    """A server that never says a word of TLS."""
+
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as server:
+        double = ChatDouble()
+        double.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/s3cret"
+        async with calling(double, connect_seconds=0.1) as calls:
+            for is_streamed in (False, True):
+                async with asyncio.timeout(5):
+                    error = await calls.refused(is_streamed=is_streamed)
+                assert (str(error), error.retryable) == ("the language model could not be reached in time", True)

@@ -122,7 +122,7 @@ async def test_a_stream_that_just_stops_is_broken_off(calls: Calls, ends: str) -
 
 @pytest.mark.parametrize("ends", ["broken", "never"])
 async def test_nothing_is_missed_after_the_finish_reason(calls: Calls, ends: str) -> None:
-    async with calling(calls.double, idle_seconds=0.3) as hasty:
+    async with calling(calls.double, usage_seconds=0.3) as hasty:
         calls.double.play(Script(usage=None, is_done=False, ends=ends))
         assert await hasty.text() == "Hello there!"
 

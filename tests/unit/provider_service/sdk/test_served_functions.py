@@ -21,8 +21,9 @@ from tests.unit.provider_service.broker_double import BrokerDouble
 from tests.unit.provider_service.provider_process import finish, start
 
 MODULE = """
+from __future__ import annotations
 from dataclasses import dataclass
-from provider_service.sdk import Charge, service
+from provider_service.sdk import Charge, InvalidOption, service
 
 @dataclass
 class Text:
@@ -36,6 +37,8 @@ async def lifespan(settings):
     print("opened with", settings.greeting, flush=True)
     if settings.greeting == "nothing":
         raise ConnectionError("nobody\\nthere")
+    if settings.greeting == "curse":
+        raise InvalidOption("greeting", "must be polite")
     yield settings.greeting
     print("closed", flush=True)
 
@@ -197,9 +200,18 @@ def test_services_that_do_not_fit_together_are_named() -> None:
         choose(services=("bare",))
 
 
-async def test_a_lifespan_that_cannot_begin_ends_the_process_with_one_line(directory: Path, installed: Path) -> None:
-    arguments = ("--service", "shop.greetings:greet", "--option", "greet.greeting=nothing")
+@pytest.mark.parametrize(
+    ("greeting", "message"),
+    [
+        ("nothing", "the service greet cannot be opened: ConnectionError: nobody there"),
+        ("curse", "option greet.greeting must be polite"),
+    ],
+)
+async def test_a_lifespan_that_cannot_begin_ends_the_process_with_one_line(
+    directory: Path, installed: Path, greeting: str, message: str
+) -> None:
+    arguments = ("--service", "shop.greetings:greet", "--option", f"greet.greeting={greeting}")
     code, output, errors = await finish(await start(installed, *arguments, directory=directory))
     assert code == 2
-    assert output == "opened with nothing\n"
-    assert errors == "iap-provider: error: the service greet cannot be opened: ConnectionError: nobody there\n"
+    assert output == f"opened with {greeting}\n"
+    assert errors == f"iap-provider: error: {message}\n"

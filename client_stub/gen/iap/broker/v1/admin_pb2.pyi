@@ -36,6 +36,13 @@ class PaymentNoticeOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PAYMENT_NOTICE_OUTCOME_IGNORED: _ClassVar[PaymentNoticeOutcome]
     PAYMENT_NOTICE_OUTCOME_UNKNOWN_PURCHASE: _ClassVar[PaymentNoticeOutcome]
     PAYMENT_NOTICE_OUTCOME_WRONG_AMOUNT: _ClassVar[PaymentNoticeOutcome]
+
+class PurchaseRefundState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PURCHASE_REFUND_STATE_UNSPECIFIED: _ClassVar[PurchaseRefundState]
+    PURCHASE_REFUND_STATE_REQUESTED: _ClassVar[PurchaseRefundState]
+    PURCHASE_REFUND_STATE_PAID: _ClassVar[PurchaseRefundState]
+    PURCHASE_REFUND_STATE_FAILED: _ClassVar[PurchaseRefundState]
 PROVIDER_STATE_UNSPECIFIED: ProviderState
 PROVIDER_STATE_ACTIVE: ProviderState
 PROVIDER_STATE_SUSPENDED: ProviderState
@@ -50,6 +57,10 @@ PAYMENT_NOTICE_OUTCOME_APPLIED: PaymentNoticeOutcome
 PAYMENT_NOTICE_OUTCOME_IGNORED: PaymentNoticeOutcome
 PAYMENT_NOTICE_OUTCOME_UNKNOWN_PURCHASE: PaymentNoticeOutcome
 PAYMENT_NOTICE_OUTCOME_WRONG_AMOUNT: PaymentNoticeOutcome
+PURCHASE_REFUND_STATE_UNSPECIFIED: PurchaseRefundState
+PURCHASE_REFUND_STATE_REQUESTED: PurchaseRefundState
+PURCHASE_REFUND_STATE_PAID: PurchaseRefundState
+PURCHASE_REFUND_STATE_FAILED: PurchaseRefundState
 
 class Provider(_message.Message):
     __slots__ = ("provider_id", "name", "state", "commission_basis_points", "create_time")
@@ -354,6 +365,64 @@ class ListPaymentNoticesResponse(_message.Message):
     notices: _containers.RepeatedCompositeFieldContainer[PaymentNotice]
     next_page_token: str
     def __init__(self, notices: _Optional[_Iterable[_Union[PaymentNotice, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class PurchaseRefund(_message.Message):
+    __slots__ = ("refund_id", "purchase_id", "account_id", "state", "amount", "credits", "reason", "gateway_reference", "create_time", "resolve_time")
+    REFUND_ID_FIELD_NUMBER: _ClassVar[int]
+    PURCHASE_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    RESOLVE_TIME_FIELD_NUMBER: _ClassVar[int]
+    refund_id: str
+    purchase_id: str
+    account_id: str
+    state: PurchaseRefundState
+    amount: _money_pb2.Money
+    credits: int
+    reason: str
+    gateway_reference: str
+    create_time: _timestamp_pb2.Timestamp
+    resolve_time: _timestamp_pb2.Timestamp
+    def __init__(self, refund_id: _Optional[str] = ..., purchase_id: _Optional[str] = ..., account_id: _Optional[str] = ..., state: _Optional[_Union[PurchaseRefundState, str]] = ..., amount: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., credits: _Optional[int] = ..., reason: _Optional[str] = ..., gateway_reference: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., resolve_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListOwedRefundsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListOwedRefundsResponse(_message.Message):
+    __slots__ = ("refunds", "next_page_token")
+    REFUNDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    refunds: _containers.RepeatedCompositeFieldContainer[PurchaseRefund]
+    next_page_token: str
+    def __init__(self, refunds: _Optional[_Iterable[_Union[PurchaseRefund, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class MarkRefundPaidRequest(_message.Message):
+    __slots__ = ("request_id", "refund_id", "reference")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REFUND_ID_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    refund_id: str
+    reference: str
+    def __init__(self, request_id: _Optional[str] = ..., refund_id: _Optional[str] = ..., reference: _Optional[str] = ...) -> None: ...
+
+class MarkRefundPaidResponse(_message.Message):
+    __slots__ = ("refund", "replayed")
+    REFUND_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    refund: PurchaseRefund
+    replayed: bool
+    def __init__(self, refund: _Optional[_Union[PurchaseRefund, _Mapping]] = ..., replayed: bool = ...) -> None: ...
 
 class ListProvidersRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

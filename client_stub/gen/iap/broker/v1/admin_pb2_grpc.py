@@ -100,6 +100,16 @@ class AdminServiceStub(object):
                 request_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesRequest.SerializeToString,
                 response_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesResponse.FromString,
                 _registered_method=True)
+        self.ListOwedRefunds = channel.unary_unary(
+                '/iap.broker.v1.AdminService/ListOwedRefunds',
+                request_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListOwedRefundsRequest.SerializeToString,
+                response_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListOwedRefundsResponse.FromString,
+                _registered_method=True)
+        self.MarkRefundPaid = channel.unary_unary(
+                '/iap.broker.v1.AdminService/MarkRefundPaid',
+                request_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.MarkRefundPaidRequest.SerializeToString,
+                response_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.MarkRefundPaidResponse.FromString,
+                _registered_method=True)
         self.ListProviders = channel.unary_unary(
                 '/iap.broker.v1.AdminService/ListProviders',
                 request_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListProvidersRequest.SerializeToString,
@@ -212,6 +222,23 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOwedRefunds(self, request, context):
+        """Lists the refunds that customers are still owed although their gateway has been asked: it has refused them, or what
+        it had paid came back. Oldest first. Those that it has yet to answer are not among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkRefundPaid(self, request, context):
+        """Records that the customer has got the money of an owed refund by another way than the gateway. It is for good: what
+        the gateway tells of the refund afterwards changes nothing. A replay gets the refund as it now stands.
+        Errors: REFUND_NOT_FOUND, REFUND_NOT_OWED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListProviders(self, request, context):
         """Lists the providers, by their ids.
         """
@@ -286,6 +313,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListPaymentNotices,
                     request_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesRequest.FromString,
                     response_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesResponse.SerializeToString,
+            ),
+            'ListOwedRefunds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOwedRefunds,
+                    request_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListOwedRefundsRequest.FromString,
+                    response_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.ListOwedRefundsResponse.SerializeToString,
+            ),
+            'MarkRefundPaid': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkRefundPaid,
+                    request_deserializer=iap_dot_broker_dot_v1_dot_admin__pb2.MarkRefundPaidRequest.FromString,
+                    response_serializer=iap_dot_broker_dot_v1_dot_admin__pb2.MarkRefundPaidResponse.SerializeToString,
             ),
             'ListProviders': grpc.unary_unary_rpc_method_handler(
                     servicer.ListProviders,
@@ -645,6 +682,60 @@ class AdminService(object):
             '/iap.broker.v1.AdminService/ListPaymentNotices',
             iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesRequest.SerializeToString,
             iap_dot_broker_dot_v1_dot_admin__pb2.ListPaymentNoticesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOwedRefunds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iap.broker.v1.AdminService/ListOwedRefunds',
+            iap_dot_broker_dot_v1_dot_admin__pb2.ListOwedRefundsRequest.SerializeToString,
+            iap_dot_broker_dot_v1_dot_admin__pb2.ListOwedRefundsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkRefundPaid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/iap.broker.v1.AdminService/MarkRefundPaid',
+            iap_dot_broker_dot_v1_dot_admin__pb2.MarkRefundPaidRequest.SerializeToString,
+            iap_dot_broker_dot_v1_dot_admin__pb2.MarkRefundPaidResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,15 @@ class AdminServiceStub:
     """Recomputes every account from its entries, reservations and grants, and names each difference."""
     ListPaymentNotices: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPaymentNoticesRequest, _admin_pb2.ListPaymentNoticesResponse]
     """Lists what payment gateways have told, and what came of it, newest first."""
+    ListOwedRefunds: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListOwedRefundsRequest, _admin_pb2.ListOwedRefundsResponse]
+    """Lists the refunds that customers are still owed although their gateway has been asked: it has refused them, or what
+    it had paid came back. Oldest first. Those that it has yet to answer are not among them.
+    """
+    MarkRefundPaid: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MarkRefundPaidRequest, _admin_pb2.MarkRefundPaidResponse]
+    """Records that the customer has got the money of an owed refund by another way than the gateway. It is for good: what
+    the gateway tells of the refund afterwards changes nothing. A replay gets the refund as it now stands.
+    Errors: REFUND_NOT_FOUND, REFUND_NOT_OWED, REQUEST_ID_REUSED.
+    """
     ListProviders: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListProvidersRequest, _admin_pb2.ListProvidersResponse]
     """Lists the providers, by their ids."""
 
@@ -129,6 +138,15 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Recomputes every account from its entries, reservations and grants, and names each difference."""
     ListPaymentNotices: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPaymentNoticesRequest, _admin_pb2.ListPaymentNoticesResponse]  # type: ignore[assignment]
     """Lists what payment gateways have told, and what came of it, newest first."""
+    ListOwedRefunds: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListOwedRefundsRequest, _admin_pb2.ListOwedRefundsResponse]  # type: ignore[assignment]
+    """Lists the refunds that customers are still owed although their gateway has been asked: it has refused them, or what
+    it had paid came back. Oldest first. Those that it has yet to answer are not among them.
+    """
+    MarkRefundPaid: _aio.UnaryUnaryMultiCallable[_admin_pb2.MarkRefundPaidRequest, _admin_pb2.MarkRefundPaidResponse]  # type: ignore[assignment]
+    """Records that the customer has got the money of an owed refund by another way than the gateway. It is for good: what
+    the gateway tells of the refund afterwards changes nothing. A replay gets the refund as it now stands.
+    Errors: REFUND_NOT_FOUND, REFUND_NOT_OWED, REQUEST_ID_REUSED.
+    """
     ListProviders: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListProvidersRequest, _admin_pb2.ListProvidersResponse]  # type: ignore[assignment]
     """Lists the providers, by their ids."""
 
@@ -243,6 +261,25 @@ class AdminServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListPaymentNoticesResponse, _abc.Awaitable[_admin_pb2.ListPaymentNoticesResponse]]:
         """Lists what payment gateways have told, and what came of it, newest first."""
+
+    def ListOwedRefunds(
+        self,
+        request: _admin_pb2.ListOwedRefundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListOwedRefundsResponse, _abc.Awaitable[_admin_pb2.ListOwedRefundsResponse]]:
+        """Lists the refunds that customers are still owed although their gateway has been asked: it has refused them, or what
+        it had paid came back. Oldest first. Those that it has yet to answer are not among them.
+        """
+
+    def MarkRefundPaid(
+        self,
+        request: _admin_pb2.MarkRefundPaidRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.MarkRefundPaidResponse, _abc.Awaitable[_admin_pb2.MarkRefundPaidResponse]]:
+        """Records that the customer has got the money of an owed refund by another way than the gateway. It is for good: what
+        the gateway tells of the refund afterwards changes nothing. A replay gets the refund as it now stands.
+        Errors: REFUND_NOT_FOUND, REFUND_NOT_OWED, REQUEST_ID_REUSED.
+        """
 
     def ListProviders(
         self,

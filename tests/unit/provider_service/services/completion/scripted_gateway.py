@@ -25,6 +25,7 @@ class ScriptedGateway:
         last = self.pieces[-1]
         return Answer(
             text="".join(piece.text for piece in self.pieces),
+            reasoning="".join(piece.reasoning for piece in self.pieces),
             finish_reason=last.finish_reason,
             usage=last.usage,
             model=last.model,

@@ -62,6 +62,12 @@ def test_lengths_have_defaults_that_fit_each_other() -> None:
     assert (offer.default_max_tokens, offer.prompt_overhead_tokens) == (8000, 0)
 
 
+def test_streams_are_reserved_in_slices_or_whole() -> None:
+    assert not read_offer({}).reserves_streams_whole
+    assert not read_offer({"reserve_streams": "slices"}).reserves_streams_whole
+    assert read_offer({"reserve_streams": "whole"}).reserves_streams_whole
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
@@ -69,7 +75,7 @@ def test_lengths_have_defaults_that_fit_each_other() -> None:
         (
             {"colour": "red"},
             "colour is unknown; with gateway=sandbox there are gateway, max_tokens, max_tokens_limit, models, prices, "
-            "prompt_overhead",
+            "prompt_overhead, reserve_streams",
         ),
         ({"key": "s3cret"}, "key is for gateway=openai, but gateway is sandbox"),
         (OPENAI | {"gateway": "sandbox"}, "url is for gateway=openai, but gateway is sandbox"),
@@ -97,6 +103,7 @@ def test_lengths_have_defaults_that_fit_each_other() -> None:
         ({"max_tokens": "1.5"}, "max_tokens must be a whole number from 1 to 4096"),
         ({"prompt_overhead": "-1"}, "prompt_overhead must be a whole number from 0 to 1000000"),
         ({"prompt_overhead": "²"}, "prompt_overhead must be a whole number from 0 to 1000000"),
+        ({"reserve_streams": "all"}, "reserve_streams must be slices or whole"),
         ({"models": "a,,b"}, "models must be names of models with commas between them, such as llama3.2,qwen3"),
         ({"models": "a\tb"}, "models must be names of models with commas between them, such as llama3.2,qwen3"),
         ({"prices": "/missing.toml"}, "prices names /missing.toml, which cannot be read: No such file or directory"),

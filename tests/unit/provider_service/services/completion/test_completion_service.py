@@ -77,6 +77,12 @@ async def test_without_figures_the_estimate_is_charged() -> None:
     assert (output["model"], charge.captured) == ("small", 3)
 
 
+async def test_reasoning_has_its_price() -> None:
+    service, _ = serving(Answer(text="a" * 16, reasoning="b" * 8))
+    output = await service.perform(HI, FakeCharge(credits=14))
+    assert output["usage"] == {"prompt_tokens": 6, "completion_tokens": 6, "total_tokens": 12, "estimated": True}
+
+
 async def test_at_least_one_credit_is_charged() -> None:
     service, _ = serving(Answer(usage=Usage(1, 0)))
     charge = FakeCharge(credits=14)

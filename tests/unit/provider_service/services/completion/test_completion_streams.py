@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -68,7 +69,7 @@ async def test_text_is_metered_as_it_comes_and_settled_by_the_figures_in_the_end
             "usage": {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16, "estimated": False},
         },
     ]
-    assert charge.meters == [PROMPT_LEAST, 1, 1, 1, 1, 16 - PROMPT_LEAST - 4]
+    assert charge.meters == [PROMPT_LEAST, 1, 1, 1, 1, 0, 16 - PROMPT_LEAST - 4]
     assert gateway.requests[0].request_id == charge.request_id
 
 
@@ -90,6 +91,25 @@ async def test_what_is_likely_owed_is_set_aside_before_it_is_delivered() -> None
     assert len(chunks) == 10
     assert charge.metered_credits == PROMPT_LEAST + 10
     assert (gateway.streamed, gateway.has_ended) == (11, True)
+
+
+async def test_reasoning_is_not_passed_on_but_has_its_price() -> None:
+    service, _ = serving(Answer(reasoning="Let me think"), *words(1), Answer(finish_reason="stop"))
+    charge = FakeStreamCharge()
+    chunks = await stream(service, charge)
+    assert [chunk["text"] for chunk in chunks] == [" nothing", ""]
+    assert charge.meters == [PROMPT_LEAST, 3, 1, 0, PROMPT_ESTIMATE + 3 + 2 - PROMPT_LEAST - 4]
+
+
+async def test_the_worst_case_may_be_set_aside_from_the_start() -> None:
+    gateway = ScriptedGateway([*words(4), end(9, 7)])
+    service = CompletionService(offer=replace(OFFER, reserves_streams_whole=True), gateway=gateway)
+    with pytest.raises(InsufficientCredits):
+        await stream(service, FakeStreamCharge(available=QUOTE - 1))
+    assert gateway.requests == []
+    charge = FakeStreamCharge(available=QUOTE)
+    await stream(service, charge)
+    assert (charge.credits, charge.metered_credits) == (QUOTE, 16)
 
 
 async def test_without_figures_the_estimate_settles() -> None:
@@ -117,7 +137,7 @@ async def test_figures_below_what_is_certain_take_nothing_back() -> None:
     service, _ = serving(*words(4), end(1, 1))
     charge = FakeStreamCharge()
     await stream(service, charge)
-    assert charge.meters == [PROMPT_LEAST, 1, 1, 1, 1]
+    assert charge.meters == [PROMPT_LEAST, 1, 1, 1, 1, 0]
 
 
 async def test_what_the_end_adds_is_paid_as_far_as_it_is_set_aside() -> None:
