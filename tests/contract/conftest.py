@@ -52,10 +52,11 @@ AT_ONCE = (
     "broker_edge_cases/test_broker_lanes.py",
     "broker_load/test_broker_group_commit.py",
 )
-# These start processes; test_broker_crash.py kills one under streams.
+# The first two start processes; test_broker_crash.py kills one under streams. The last counts calls.
 UNARY_ONLY = (
     "test_the_same_id_at_two_processes_at_once_is_done_once",
     "test_a_crash_between_commit_and_answer_is_settled_by_the_retry",
+    "test_more_calls_than_may_run_are_refused",
 )
 
 
@@ -65,7 +66,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         and _is_in(PIPELINED_TOO, metafunc.definition.path)
         and metafunc.definition.originalname not in UNARY_ONLY
     ):
-        metafunc.fixturenames.append("broker_transport")
         metafunc.parametrize("broker_transport", list(Transport), indirect=True, ids=str)
 
 
@@ -92,12 +92,13 @@ def _is_in(places: tuple[str, ...], path: Path) -> bool:
     return path.relative_to(HERE).as_posix().startswith(places)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def broker_transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
-    """How operations reach BrokerService."""
+    """How operations reach BrokerService: by calls, unless the test runs over both transports."""
+    transport = Transport(getattr(request, "param", Transport.UNARY))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stubs, "transport", request.param)
-        yield request.param
+        patch.setattr(Stubs, "transport", transport)
+        yield transport
 
 
 class SharedWorlds:
