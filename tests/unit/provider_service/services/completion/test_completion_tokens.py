@@ -75,15 +75,7 @@ def test_a_text_counts_the_same_however_it_is_cut_and_only_grows(parts: Sequence
 def test_no_bill_is_ever_above_the_quote_nor_falls_while_the_answer_comes(
     messages: list[str], answer: list[Answer], max_tokens: int, overhead: int, price: TokenPrice
 ) -> None:
-    request = CompletionInput(
-        messages=tuple(ChatMessage("user", message) for message in messages),
-        model="m",
-        max_tokens=max_tokens,
-        temperature=None,
-        stop=(),
-    )
-    offer = Offer(prices={"m": price}, default_max_tokens=1, max_tokens_limit=50, prompt_overhead_tokens=overhead)
-    bill = Bill(request, offer)
+    bill = bill_for(messages, max_tokens=max_tokens, overhead=overhead, price=price)
     assert bill.prompt.least <= bill.prompt.estimate <= bill.prompt.most
     before = 1
     for part in (Answer(), *answer):
@@ -92,3 +84,23 @@ def test_no_bill_is_ever_above_the_quote_nor_falls_while_the_answer_comes(
         before = bill.credits_so_far
     estimated = bill.final_credits(bill.estimate_usage())
     assert bill.credits_so_far <= estimated <= bill.credits_at_most
+
+
+def test_an_answer_that_is_too_long_costs_no_more_than_was_asked_for() -> None:
+    bill = bill_for(["Hi"], max_tokens=2, overhead=0, price=TokenPrice(0, 1_000_000))
+    assert bill.credits_at_most == 2
+    for text, credits, is_overdrawn in (("one", 1, False), (" two", 2, False), (" three", 2, True)):  # noqa: A001
+        bill.add(Answer(text=text))
+        assert (bill.credits_so_far, bill.estimated_credits, bill.is_overdrawn) == (credits, credits, is_overdrawn)
+
+
+def bill_for(messages: Sequence[str], *, max_tokens: int, overhead: int, price: TokenPrice) -> Bill:
+    request = CompletionInput(
+        messages=tuple(ChatMessage("user", message) for message in messages),
+        model="m",
+        max_tokens=max_tokens,
+        temperature=None,
+        stop=(),
+    )
+    offer = Offer(prices={"m": price}, default_max_tokens=1, max_tokens_limit=50, prompt_overhead_tokens=overhead)
+    return Bill(request, offer)
