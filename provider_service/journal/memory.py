@@ -13,7 +13,7 @@ _ENTRY_BYTES: Final = 1_024
 
 
 class MemoryJournal:
-    """See Journal. Keeps all open entries, and of the settled ones as many as fit: the oldest make room for new ones."""
+    """See Journal. Keeps all open entries, and as many of the settled ones as fit: the oldest make room."""
 
     owner = 0
     is_shared = False
