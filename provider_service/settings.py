@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ SETTING_NAMES: Final = (
     "listen",
     "broker",
     "key",
+    "journal",
+    "journal_days",
     "services",
     "option",
     "tls_certificate",
@@ -28,6 +31,7 @@ SETTING_NAMES: Final = (
     "drain_seconds",
     "max_concurrent_calls",
 )
+NO_JOURNAL: Final = "none"
 _DRAIN_SECONDS_MAXIMUM: Final = 3600
 _SETTING_VARIABLES: Final = frozenset(ENVIRONMENT_PREFIX + name.upper() for name in SETTING_NAMES)
 
@@ -36,13 +40,16 @@ _SETTING_VARIABLES: Final = frozenset(ENVIRONMENT_PREFIX + name.upper() for name
 class Settings:
     """How this provider listens, which broker it works with, and what it sells.
 
-    `service_names` None: every service there is. `options` are those given as flags, by service and option name;
-    `environment` holds those variables that may be options of services.
+    `journal_url` None: what becomes of requests is kept in memory alone. `service_names` None: every service there is.
+    `options` are those given as flags, by service and option name; `environment` holds those variables that may be
+    options of services.
     """
 
     listen: Address
     broker: str
     key: str = field(repr=False)
+    journal_url: str | None = field(repr=False)
+    journal_kept: timedelta = timedelta(days=30)
     service_names: tuple[str, ...] | None = None
     options: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -59,6 +66,8 @@ def read_settings(
     listen: str,
     broker: str,
     key: str | None,
+    journal: str,
+    journal_days: int,
     services: str | None,
     options: Iterable[str],
     tls_certificate: Path | None,
@@ -79,6 +88,8 @@ def read_settings(
         listen=parse_address(listen),
         broker=broker,
         key=key,
+        journal_url=None if journal == NO_JOURNAL else journal,
+        journal_kept=timedelta(days=journal_days),
         service_names=_read_service_names(services),
         options=dict(_read_option(option) for option in options),
         environment=_read_environment(os.environ),

@@ -120,7 +120,7 @@ async def test_the_service_sold_is_found_and_charged_for(mesh: LocalMesh, operat
     provider = NodeProcess(
         NodeCommand(
             module="provider_service",
-            arguments=("--broker", address, "--services", "rot13"),
+            arguments=("--broker", address, "--services", "rot13", "--journal", f"sqlite:///{tmp_path}/journal.db"),
             environment={"IAP_PROVIDER_KEY": provider_key, "PYTHONPATH": str(tmp_path / "site")},
         ),
         log_path=tmp_path / "rot13.log",

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -22,8 +23,11 @@ from mesh_runtime.pending_tasks import PendingTasks
 from provider_service.charging.paid_requests import PaidRequests
 from provider_service.charging.payments import Payments
 from provider_service.charging.pricing import PriceList
-from provider_service.charging.records import Records
+from provider_service.charging.recovery import Recovery
 from provider_service.charging.refusals import DOMAIN
+from provider_service.charging.settler import Settler
+from provider_service.journal.journal import Journal
+from provider_service.journal.memory import MemoryJournal
 from provider_service.services.service import Service
 from provider_service.transport.provider_servicer import SERVICE_NAME, ProviderServicer
 from tests.unit.provider_service.broker_double import KEY
@@ -73,13 +77,16 @@ class Provider:
 
 @asynccontextmanager
 async def providing(
-    broker_address: str, services: Sequence[Service], *, key: str = KEY, records: Records | None = None
+    broker_address: str, services: Sequence[Service], *, key: str = KEY, journal: Journal | None = None
 ) -> AsyncIterator[Provider]:
     pending = PendingTasks()
     options = NodeOptions(listen=Address(host="127.0.0.1", port=0))
     node = Node(options, domain=DOMAIN, service_names=[SERVICE_NAME])
     async with BrokerClient.connect(broker_address, key=key) as broker:
-        requests = PaidRequests(Payments(broker), pending=pending, records=records)
+        kept = journal or MemoryJournal()
+        settler = Settler(kept, Payments(broker), services)
+        recovering = asyncio.create_task(Recovery(kept, settler, kept=timedelta(days=30)).run())
+        requests = PaidRequests(Payments(broker), journal=kept, settler=settler, pending=pending)
         add_ProviderServiceServicer_to_server(ProviderServicer(PriceList(services), requests), node.server)
         address = await node.start()
         try:
@@ -89,7 +96,9 @@ async def providing(
         finally:
             node.hurry()
             await node.stop()
+            recovering.cancel()
             await pending.drain(5)
+            await settler.close()
 
 
 async def refusal_of(call: Any) -> IapError:

@@ -85,7 +85,13 @@ async def start(installed: Path, *arguments: str, **environment: str) -> Process
         *arguments,
         stdout=PIPE,
         stderr=PIPE,
-        env={**inherited, "PYTHONPATH": f"{ROOT}{os.pathsep}{installed}", "IAP_PROVIDER_KEY": KEY, **environment},
+        env={
+            **inherited,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{installed}",
+            "IAP_PROVIDER_KEY": KEY,
+            "IAP_PROVIDER_JOURNAL": f"sqlite:///{installed / 'journal.db'}",
+            **environment,
+        },
     )
 
 
