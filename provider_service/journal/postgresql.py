@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy import BigInteger, LargeBinary, SmallInteger, Text
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -162,8 +162,12 @@ class PostgresqlStore:
         return []
 
 
-async def open_postgresql(url: URL, *, owner: int) -> PostgresqlStore:
+async def open_postgresql(database_url: str, *, owner: int) -> PostgresqlStore:
     """Connects, and makes the tables where missing. Raises JournalUnusableError."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError) as error:
+        raise JournalUnusableError("the URL is not of the form postgresql+asyncpg://user:password@host/name") from error
     try:
         await _set_up(url)
         store = PostgresqlStore(url, owner=owner)

@@ -14,16 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
-import sqlalchemy
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
-
 from provider_service.journal import statements
 from provider_service.journal.entries import Entry, Kind, Move, RequestKey, Step
 from provider_service.journal.errors import JournalUnavailableError, JournalUnusableError
 from provider_service.journal.store import Batch, Verdict, was_moved_by, was_opened_by
-from provider_service.journal.tables import set_up
 
 Outcome = TypeVar("Outcome")
 
@@ -73,8 +67,7 @@ class SqliteStore:
 
     async def probe(self) -> None:
         """See Store."""
-        text = statements.PROBE.format(now="?")
-        await self._transact(lambda: self._connection.execute(text, (time.time_ns(),)))
+        await self._transact(lambda: _probe(self._connection))
 
     async def close(self) -> None:
         """See Store."""
@@ -168,11 +161,11 @@ def _entry(row: Sequence[object]) -> Entry:
     return entry._replace(kind=Kind(entry.kind), step=Step(entry.step))
 
 
-async def open_sqlite(url: URL, *, owner: int) -> SqliteStore:
+async def open_sqlite(path: Path, *, owner: int) -> SqliteStore:
     """Opens the file, and makes it and its directory where missing. Raises JournalUnusableError."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
     try:
-        connection = await _on(thread, lambda: _connect(Path(url.database or "")))
+        connection = await _on(thread, lambda: _connect(path))
     except BaseException:
         thread.shutdown()
         raise
@@ -193,10 +186,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        _set_up(connection)
+        if not _is_current(connection):
+            _set_up(connection)
+        # Locks it, and shows that it can be written.
+        _probe(connection)
     except BaseException as error:
         connection.close()
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        # SQLAlchemy's error has the driver's as its cause.
+        cause = error.__cause__ if isinstance(error.__cause__, sqlite3.Error) else error
         if isinstance(cause, sqlite3.OperationalError) and "locked" in str(cause):
             raise JournalUnusableError(f"another process uses the journal {path}; give each its own") from error
         if isinstance(cause, sqlite3.Error | JournalUnusableError):
@@ -205,12 +202,32 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _is_current(connection: sqlite3.Connection) -> bool:
+    try:
+        found: tuple[int] | None = connection.execute(statements.FIND_VERSION).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return False
+        raise
+    return found == (statements.VERSION,)
+
+
 def _set_up(connection: sqlite3.Connection) -> None:
+    # Loaded only for this: it takes longer than all else that a start does.
+    import sqlalchemy  # noqa: PLC0415 - see above
+    from sqlalchemy.pool import StaticPool  # noqa: PLC0415 - see above
+
+    from provider_service.journal.tables import set_up  # noqa: PLC0415 - see above
+
     engine = sqlalchemy.create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
     with engine.begin() as ours:
         # The driver begins no transaction by itself.
         ours.exec_driver_sql("BEGIN IMMEDIATE")
         set_up(ours)
+
+
+def _probe(connection: sqlite3.Connection) -> None:
+    connection.execute(statements.PROBE.format(now="?"), (time.time_ns(),))
 
 
 def _transact(connection: sqlite3.Connection, work: Callable[[], Outcome]) -> Outcome:

@@ -3,14 +3,15 @@
 from typing import Final
 
 from provider_service.journal.entries import Entry, Move, Step
-from provider_service.journal.tables import requests
 
+# The version of the tables that these statements are made for; see tables.py.
+VERSION: Final = 1
 ENTRY_COLUMNS: Final = Entry._fields
 MOVE_COLUMNS: Final = Move._fields
 KEY_COLUMNS: Final = ("account", "request_id")
-_ENTRY: Final = ", ".join(f"{requests.name}.{name}" for name in ENTRY_COLUMNS)
+_ENTRY: Final = ", ".join(f"requests.{name}" for name in ENTRY_COLUMNS)
 # Outputs may be large, and whoever settles an entry needs none.
-_ENTRY_WITHOUT_OUTPUT: Final = _ENTRY.replace(f"{requests.name}.output", "NULL AS output")
+_ENTRY_WITHOUT_OUTPUT: Final = _ENTRY.replace("requests.output", "NULL AS output")
 
 INSERT: Final = f"INSERT INTO requests ({', '.join(ENTRY_COLUMNS)})"
 ON_CONFLICT: Final = "ON CONFLICT (account, request_id) DO NOTHING"
@@ -52,4 +53,5 @@ DELETE FROM requests WHERE (account, request_id) IN (
 )
 """
 
+FIND_VERSION: Final = "SELECT version FROM journal"
 PROBE: Final = "UPDATE journal SET probe_time = {now}"

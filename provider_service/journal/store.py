@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from provider_service.journal.entries import Entry, Move, RequestKey
 from provider_service.journal.errors import JournalUnusableError
@@ -71,23 +69,20 @@ def was_moved_by(move: Move, found: Entry | None, *, owner: int) -> bool:
 
 
 async def open_store(database_url: str, *, owner: int) -> Store:
-    """Opens a journal, and makes it if it is not there. Raises JournalUnusableError, one line for the operator."""
-    try:
-        url = make_url(database_url)
-    except (ArgumentError, ValueError) as error:
-        raise JournalUnusableError(f"the URL is not of the form {_FORMS}") from error
-    if url.drivername in ("postgresql", "postgresql+asyncpg"):
-        return await _open_postgresql(url, owner=owner)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:" or url.query:
-        raise JournalUnusableError(f"the URL {url!r} is not of the form {_FORMS}")
-    from provider_service.journal.sqlite import open_sqlite  # noqa: PLC0415 - imported where it is used, like the other
+    """Opens a journal, and makes it if it is not there. Raises JournalUnusableError, one line for the operator.
 
-    return await open_sqlite(url, owner=owner)
+    Each database's module is imported only where it is used.
+    """
+    scheme, separator, place = database_url.partition("://")
+    if scheme in ("postgresql", "postgresql+asyncpg") and separator:
+        try:
+            from provider_service.journal.postgresql import open_postgresql  # noqa: PLC0415 - see above
+        except ImportError as error:
+            raise JournalUnusableError("PostgreSQL needs a driver: install iap-mesh[postgres]") from error
+        return await open_postgresql(database_url, owner=owner)
+    if scheme != "sqlite" or not place.startswith("/") or place in ("/", "/:memory:") or "?" in place:
+        # Without what was given: it may hold a password.
+        raise JournalUnusableError(f"the URL is not of the form {_FORMS}")
+    from provider_service.journal.sqlite import open_sqlite  # noqa: PLC0415 - see above
 
-
-async def _open_postgresql(url: URL, *, owner: int) -> Store:
-    try:
-        from provider_service.journal.postgresql import open_postgresql  # noqa: PLC0415 - see below
-    except ImportError as error:
-        raise JournalUnusableError("PostgreSQL needs a driver: install iap-mesh[postgres]") from error
-    return await open_postgresql(url, owner=owner)
+    return await open_sqlite(Path(place.removeprefix("/")), owner=owner)

@@ -17,9 +17,7 @@ from sqlalchemy import (
 )
 
 from provider_service.journal.errors import JournalUnusableError
-
-# Counted up by each change of the tables, with a step in `_UPGRADES` that makes it.
-VERSION: Final = 1
+from provider_service.journal.statements import VERSION
 
 _metadata = MetaData()
 
@@ -65,7 +63,7 @@ journal: Final = Table(
     Column("probe_time", BigInteger, nullable=False),
 )
 
-# The statements that lead to each version from the one before.
+# The statements that lead to each version from the one before. Each change of the tables counts VERSION up.
 _UPGRADES: Final[dict[int, tuple[str, ...]]] = {}
 
 
