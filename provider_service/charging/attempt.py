@@ -253,8 +253,9 @@ class Attempt:
 
     async def _give_up(self, reserved: Reserved, error: CallError) -> Outcome:
         """Has the credits released, and only then lets callers hear why: nothing may be charged after that."""
+        reservation_id = reserved.reservation.reservation_id
         try:
-            is_ours = await self._journal.failed(self.request.key)
+            is_ours = await self._journal.failed(self.request.key, reservation_id=reservation_id)
         except JournalUnavailableError:
             if self.request.service.after_crash is AfterCrash.RESUME:
                 # A crash before the release would have the work done and charged after all.

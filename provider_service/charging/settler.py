@@ -171,7 +171,7 @@ class Settler:
         )
         output = await self._work(service, entry, charge)
         if output is None:
-            if await self._journal.failed(entry.key):
+            if await self._journal.failed(entry.key, reservation_id=entry.reservation_id or ""):
                 await self._release(entry)
             return
         if await self._journal.done(entry.key, credits=charge.capture_credits, output=output):

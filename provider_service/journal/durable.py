@@ -41,9 +41,9 @@ class DurableJournal:
         """See Journal."""
         return bool(await self._committer.write(key, new_move(key, Step.DONE, credits=credits, output=output)))
 
-    async def failed(self, key: RequestKey) -> bool:
+    async def failed(self, key: RequestKey, *, reservation_id: str) -> bool:
         """See Journal."""
-        return bool(await self._committer.write(key, new_move(key, Step.FAILED)))
+        return bool(await self._committer.write(key, new_move(key, Step.FAILED, reservation_id=reservation_id)))
 
     def captured(self, key: RequestKey, *, reservation_id: str, credits: int) -> None:  # noqa: A002 - as above
         """See Journal."""

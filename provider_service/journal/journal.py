@@ -35,7 +35,7 @@ class Journal(Protocol):
     async def done(self, key: RequestKey, *, credits: int, output: bytes | None) -> bool:  # noqa: A002 - as above
         """Its work is done, and so many credits are to be captured for it."""
 
-    async def failed(self, key: RequestKey) -> bool:
+    async def failed(self, key: RequestKey, *, reservation_id: str) -> bool:
         """Its credits are to be released, whatever its service does after a crash."""
 
     def captured(self, key: RequestKey, *, reservation_id: str, credits: int) -> None:  # noqa: A002 - as above

@@ -53,9 +53,9 @@ class MemoryJournal:
         """See Journal."""
         return self._go(new_move(key, Step.DONE, credits=credits, output=output))
 
-    async def failed(self, key: RequestKey) -> bool:
+    async def failed(self, key: RequestKey, *, reservation_id: str) -> bool:
         """See Journal."""
-        return self._go(new_move(key, Step.FAILED))
+        return self._go(new_move(key, Step.FAILED, reservation_id=reservation_id))
 
     def captured(self, key: RequestKey, *, reservation_id: str, credits: int) -> None:  # noqa: A002 - as above
         """See Journal."""

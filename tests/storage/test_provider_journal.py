@@ -130,7 +130,7 @@ async def test_changes_of_one_entry_keep_their_order(journal: DurableJournal) ->
 async def test_a_step_back_is_refused(journal: DurableJournal) -> None:
     key = await work(journal)
     await finish(journal, key)
-    assert not await journal.failed(key)
+    assert not await journal.failed(key, reservation_id="rsv_1")
     assert not await journal.working(key, reservation_id="rsv_2")
     assert not await journal.done(key, credits=1, output=b"other")
     journal.released(key)
@@ -149,7 +149,7 @@ async def test_a_refused_request_leaves_its_id_free(journal: DurableJournal) -> 
 
 async def test_one_that_failed_stays_so(journal: DurableJournal) -> None:
     key = await work(journal)
-    assert await journal.failed(key)
+    assert await journal.failed(key, reservation_id="rsv_1")
     assert not await journal.done(key, credits=1, output=b"")
     journal.released(key, reservation_id="rsv_1")
     found = await journal.open(entry(key[1]))
@@ -170,7 +170,7 @@ async def test_what_a_dead_process_left_open_is_adopted_once(database_url: str) 
         assert {it.key for it in adopted} == left | {reserving.key}
         assert {it.account_token for it in adopted} == {None, "secret"}
         # They are its own now.
-        assert await second.failed(adopted[0].key)
+        assert await second.failed(adopted[0].key, reservation_id="rsv_1")
 
 
 async def test_outputs_are_not_loaded_for_adoption(database_url: str) -> None:
@@ -281,7 +281,7 @@ async def test_a_process_that_was_taken_for_dead_cannot_settle_any_more(database
         assert adopted.key == key
         # It has connected again, and knows nothing of it.
         assert not await first.done(key, credits=1, output=b"")
-        assert await second.failed(key)
+        assert await second.failed(key, reservation_id="rsv_1")
         # What it begins from now on is its own.
         other = await work(first)
         assert await second.adopt() == []
