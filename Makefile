@@ -9,7 +9,7 @@ STUB_BIN := $(STUB_VENV)/bin
 MUTANT_VENV := .venv-mutants
 GENERATE := $(STUB_BIN)/python deploy/generate_stubs.py
 IAP_CHAOS_KILLS ?= 300
-SOURCES := broker_service provider_service client_stub mesh_runtime deploy bench tests
+SOURCES := broker_service provider_service client_stub mesh_runtime deploy bench examples tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test check lint type format protos protos-check imports loadtest chaos bench mutants constraints \

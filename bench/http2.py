@@ -17,10 +17,13 @@ _ACKNOWLEDGED: Final = 1
 _END_STREAM: Final = 1
 _END_HEADERS: Final = 4
 _FRAME_HEADER: Final = 9
+_LARGEST_FRAME: Final = 16_384
+_MESSAGE_HEADER: Final = 5
 _FIRST_WINDOW: Final = 65_535
 _LARGEST_WINDOW: Final = 2**31 - 1
 # SETTINGS_HEADER_TABLE_SIZE 0 makes the server write its trailers out, so that they can be read without a table.
-_OWN_SETTINGS: Final = struct.pack(">HIHI", 1, 0, 4, _LARGEST_WINDOW)
+_INITIAL_WINDOW_SIZE: Final = 4
+_OWN_SETTINGS: Final = struct.pack(">HIHI", 1, 0, _INITIAL_WINDOW_SIZE, _LARGEST_WINDOW)
 _STATUS_OK: Final = b"\x0bgrpc-status\x010"
 # Of HPACK's static table: whole fields, and names that get a value.
 _METHOD_POST, _SCHEME_HTTP = 0x83, 0x86
@@ -29,6 +32,7 @@ _STATIC_FIELDS: Final = 61
 _LONGEST_SHORT_TEXT: Final = 126
 
 Answered = Callable[["Connection", int, bool], None]
+Received = Callable[["Connection", bytes], None]
 
 
 class ConnectionBrokenError(Exception):
@@ -36,16 +40,30 @@ class ConnectionBrokenError(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """Sends requests, and calls `answered(connection, stream, is_ok)` for each that has ended."""
+    """Sends requests, and calls `answered(connection, stream, is_ok)` for each that has ended.
 
-    def __init__(self, *, authority: str, path: str, metadata: Sequence[tuple[str, str]], answered: Answered) -> None:
+    With `received` it is one call instead, open both ways: `send_more` sends messages on it, and `received(connection,
+    message)` is called for each that comes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        authority: str,
+        path: str,
+        metadata: Sequence[tuple[str, str]],
+        answered: Answered,
+        received: Received | None = None,
+    ) -> None:
         self._first_headers, self._headers = _encode_headers(authority, path, metadata)
         self._answered = answered
+        self._take_message = received
+        self._messages = b""
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._out: list[bytes] = []
         self._next_stream = 1
-        self._window = _FIRST_WINDOW
+        self._window = self._stream_window = _FIRST_WINDOW
         self.error: ConnectionBrokenError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -70,6 +88,19 @@ class Connection(asyncio.Protocol):
         self._out.append(_frame(_HEADERS, _END_HEADERS, stream, headers))
         self._out.append(_frame(_DATA, _END_STREAM, stream, struct.pack(">BI", 0, len(message)) + message))
         return stream
+
+    def send_more(self, message: bytes) -> None:
+        """Puts a message of the one call into what `flush` sends. Raises ConnectionBrokenError."""
+        if self._next_stream == 1:
+            self._next_stream += 2
+            self._out.append(_frame(_HEADERS, _END_HEADERS, 1, self._first_headers))
+        prefixed = struct.pack(">BI", 0, len(message)) + message
+        self._window -= len(prefixed)
+        self._stream_window -= len(prefixed)
+        if min(self._window, self._stream_window) < 0:
+            raise ConnectionBrokenError("the server does not open its window for more operations")
+        for start in range(0, len(prefixed), _LARGEST_FRAME):
+            self._out.append(_frame(_DATA, 0, 1, prefixed[start : start + _LARGEST_FRAME]))
 
     def flush(self) -> None:
         """Sends what is to be sent, in one piece."""
@@ -97,23 +128,45 @@ class Connection(asyncio.Protocol):
                 if flags & _END_STREAM:
                     is_ok = received.find(_STATUS_OK, position + _FRAME_HEADER, next_position) >= 0
                     self._answered(self, stream, is_ok)
-            elif kind != _DATA:
+            elif kind == _DATA:
+                if self._take_message is not None:
+                    self._take_data(received[position + _FRAME_HEADER : next_position])
+            else:
                 self._control(kind, flags, stream, received[position + _FRAME_HEADER : next_position])
             position = next_position
         self._received = received[position:]
         self.flush()
 
+    def _take_data(self, data: bytes) -> None:
+        """Goes through the messages that have come whole; no frame of ours or the server's is padded."""
+        self._messages += data
+        while len(self._messages) >= _MESSAGE_HEADER:
+            end = _MESSAGE_HEADER + int.from_bytes(self._messages[1:_MESSAGE_HEADER], "big")
+            if end > len(self._messages):
+                return
+            message, self._messages = self._messages[_MESSAGE_HEADER:end], self._messages[end:]
+            if self._take_message is not None:
+                self._take_message(self, message)
+
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == _SETTINGS and not flags & _ACKNOWLEDGED:
+            self._take_settings(payload)
             self._out.append(_frame(_SETTINGS, _ACKNOWLEDGED, 0, b""))
         elif kind == _PING and not flags & _ACKNOWLEDGED:
             self._out.append(_frame(_PING, _ACKNOWLEDGED, 0, payload))
         elif kind == _WINDOW_UPDATE and stream == 0:
             self._window += int.from_bytes(payload, "big")
+        elif kind == _WINDOW_UPDATE:
+            self._stream_window += int.from_bytes(payload, "big")
         elif kind == _RESET:
             self._answered(self, stream, False)
         elif kind == _GOAWAY:
             self.error = ConnectionBrokenError("the server asks to connect again")
+
+    def _take_settings(self, payload: bytes) -> None:
+        for name, value in struct.iter_unpack(">HI", payload):
+            if name == _INITIAL_WINDOW_SIZE:
+                self._stream_window += value - _FIRST_WINDOW
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

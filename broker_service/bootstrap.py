@@ -36,6 +36,7 @@ from broker_service.transport.endpoint import Gate
 from broker_service.transport.errors import DOMAIN
 from broker_service.transport.http.app import build_app
 from broker_service.transport.http.server import HttpServer
+from broker_service.transport.pipeline import StreamLimits
 from mesh_runtime.addresses import Address, is_loopback
 from mesh_runtime.field_rules import FieldRules
 from mesh_runtime.listening_ports import print_listening
@@ -184,6 +185,9 @@ async def build_broker(
             webhooks=webhooks,
             event_watch=events.watch,
             auditor=Auditor(database),
+            stream_limits=StreamLimits(
+                closing=node.closing, max_connection_age_seconds=settings.max_connection_age_seconds
+            ),
         ),
     )
     watch.start()

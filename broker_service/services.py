@@ -39,6 +39,7 @@ from broker_service.transport.broker import BrokerServicer
 from broker_service.transport.catalog import CatalogServicer
 from broker_service.transport.endpoint import Gate
 from broker_service.transport.events import EventServicer
+from broker_service.transport.pipeline import StreamLimits
 from broker_service.transport.purchases import PurchaseServicer
 from broker_service.transport.settlement import SettlementServicer
 
@@ -71,12 +72,15 @@ class Parts:
     webhooks: Webhooks
     event_watch: EventWatch
     auditor: Auditor
+    stream_limits: StreamLimits
 
 
 def add_services(server: grpc.aio.Server, gate: Gate, parts: Parts) -> None:
     """Adds all of SERVICES to a node's server, behind a gate."""
     directory, committer, reader = parts.directory, parts.committer, parts.reader
-    broker_pb2_grpc.add_BrokerServiceServicer_to_server(BrokerServicer(gate, directory, committer, reader), server)
+    broker_pb2_grpc.add_BrokerServiceServicer_to_server(
+        BrokerServicer(gate, directory, committer, reader, stream_limits=parts.stream_limits), server
+    )
     account_pb2_grpc.add_AccountServiceServicer_to_server(
         AccountServicer(
             gate, directory, committer, reader, watch=parts.watch, webhooks=parts.webhooks, top_ups=parts.top_ups

@@ -2,8 +2,9 @@
 
 # ruff: noqa: A002 - arguments carry the names of the contract's fields, `credits` among them
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Literal, Self, TypeAlias, TypeVar
 
 import grpc.aio
 from iap.broker.v1.broker_pb2 import (
@@ -29,9 +30,18 @@ from iap.broker.v1.broker_pb2 import (
 )
 from iap.broker.v1.broker_pb2_grpc import BrokerServiceStub
 
+from client_stub.channel import TlsOptions, open_channel
+from client_stub.errors import ConfigurationError
 from client_stub.pages import LARGEST_PAGE_SIZE, iterate_pages
+from client_stub.pipeline import MAX_MESSAGE_BYTES, Pipeline, TraceMetadata
 from client_stub.request_ids import request_id_or_new
-from client_stub.service_client import ServiceClient
+from client_stub.service_client import DEFAULT_TIMEOUT_SECONDS, ServiceClient
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Transport: TypeAlias = Literal["unary", "pipelined"]
+
+TRANSPORTS: tuple[Transport, ...] = ("unary", "pipelined")
 
 
 class BrokerClient(ServiceClient):
@@ -39,7 +49,82 @@ class BrokerClient(ServiceClient):
 
     A call that moves credits may be repeated with the `request_id` it was first made with and then changes nothing
     more; without one it gets an id of its own, which covers the client's retries only.
+
+    `transport` says how such calls go: each by itself ("unary"), or as operations of streams that carry many of them
+    ("pipelined"), with the same outcomes, errors, timeouts and retries, for much less CPU time on both sides. All other
+    calls are unary. A stream stays with one server: a client from `connect` opens as many streams as it is given
+    `connections`, each on a connection of its own; one on a channel of the caller's has one stream.
+
+    `trace_metadata` is asked for what to send along with each operation of a stream for tracing, such as a
+    `traceparent`: interceptors of the channel see the stream as one call.
     """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        key: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        transport: Transport = "unary",
+        trace_metadata: TraceMetadata | None = None,
+    ) -> None:
+        super().__init__(channel, key=key, timeout_seconds=timeout_seconds)
+        self._more_channels: Sequence[grpc.aio.Channel] = ()
+        self._pipeline: Pipeline | None = None
+        if check_transport(transport) == "pipelined":
+            self._open_pipeline([channel], trace_metadata)
+
+    @classmethod
+    def connect(
+        cls,
+        target: str,
+        *,
+        key: str | None = None,
+        tls: TlsOptions | None = None,
+        insecure: bool = False,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        transport: Transport = "unary",
+        connections: int = 1,
+        trace_metadata: TraceMetadata | None = None,
+    ) -> Self:
+        """Return a client with a channel of its own, or several; see `open_channel`. Close it, or use `async with`."""
+        if connections < 1 or (connections > 1 and check_transport(transport) != "pipelined"):
+            raise ConfigurationError("connections must be at least 1, and more than 1 only with pipelined transport")
+        own_connection = connections > 1
+        channels = [
+            open_channel(target, tls=tls, insecure=insecure, own_connection=own_connection) for _ in range(connections)
+        ]
+        client = cls(channels[0], key=key, timeout_seconds=timeout_seconds)
+        client._owns_channel = True
+        client._more_channels = channels[1:]
+        if check_transport(transport) == "pipelined":
+            client._open_pipeline(channels, trace_metadata)
+        return client
+
+    async def close(self) -> None:
+        """End the streams, and close the channels that are the client's own; calls that still run are cancelled."""
+        if self._pipeline is not None:
+            await self._pipeline.close()
+        for channel in self._more_channels:
+            await channel.close()
+        await super().close()
+
+    def _open_pipeline(self, channels: Sequence[grpc.aio.Channel], trace_metadata: TraceMetadata | None) -> None:
+        self._pipeline = Pipeline(channels, metadata=self._metadata, trace_metadata=trace_metadata)
+
+    async def _move(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout_seconds: float | None,
+    ) -> Response:
+        """Move credits by a call, or by an operation of a stream; IapError when it is refused or fails."""
+        # One that no message has room for goes by itself, and so harms no others when it is refused.
+        if self._pipeline is None or request.ByteSize() > MAX_MESSAGE_BYTES:  # type: ignore[attr-defined]  # a message
+            return await self._call(method, request, timeout_seconds)
+        timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        response: Response = await self._pipeline.carry_out(request, timeout)
+        return response
 
     def _bind(self, channel: grpc.aio.Channel) -> None:
         self._stub = BrokerServiceStub(channel)
@@ -67,7 +152,7 @@ class BrokerClient(ServiceClient):
             description=description,
             metadata=metadata,
         )
-        return await self._call(self._stub.Reserve, request, timeout_seconds)
+        return await self._move(self._stub.Reserve, request, timeout_seconds)
 
     async def capture(
         self,
@@ -89,7 +174,7 @@ class BrokerClient(ServiceClient):
             credits=credits,
             keep_open=keep_open,
         )
-        return await self._call(self._stub.Capture, request, timeout_seconds)
+        return await self._move(self._stub.Capture, request, timeout_seconds)
 
     async def release(
         self,
@@ -101,7 +186,7 @@ class BrokerClient(ServiceClient):
     ) -> ReleaseResponse:
         """Give back all that is reserved; ReservationStateError when the reservation is no longer active."""
         request = ReleaseRequest(request_id=request_id_or_new(request_id), reservation_id=reservation_id, reason=reason)
-        return await self._call(self._stub.Release, request, timeout_seconds)
+        return await self._move(self._stub.Release, request, timeout_seconds)
 
     async def extend(
         self,
@@ -119,7 +204,7 @@ class BrokerClient(ServiceClient):
             ttl=ttl,
             additional_credits=additional_credits,
         )
-        return await self._call(self._stub.Extend, request, timeout_seconds)
+        return await self._move(self._stub.Extend, request, timeout_seconds)
 
     async def charge(
         self,
@@ -139,7 +224,7 @@ class BrokerClient(ServiceClient):
             description=description,
             metadata=metadata,
         )
-        return await self._call(self._stub.Charge, request, timeout_seconds)
+        return await self._move(self._stub.Charge, request, timeout_seconds)
 
     async def refund(
         self,
@@ -157,7 +242,7 @@ class BrokerClient(ServiceClient):
             credits=credits,
             reason=reason,
         )
-        return await self._call(self._stub.Refund, request, timeout_seconds)
+        return await self._move(self._stub.Refund, request, timeout_seconds)
 
     async def check_credits(
         self, *, account_token: str, credits: int, timeout_seconds: float | None = None
@@ -198,3 +283,11 @@ class BrokerClient(ServiceClient):
             return response.reservations, response.next_page_token
 
         return iterate_pages(fetch_page)
+
+
+def check_transport(transport: str) -> Transport:
+    """Return a transport that there is. Raises ConfigurationError."""
+    for known in TRANSPORTS:
+        if transport == known:
+            return known
+    raise ConfigurationError(f"invalid transport {transport!r}: expected one of {', '.join(TRANSPORTS)}")

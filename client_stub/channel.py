@@ -7,23 +7,23 @@ from typing import Any, Final
 
 import grpc.aio
 
+from client_stub import retry_policy
 from client_stub.errors import ConfigurationError
 from client_stub.targets import Target, parse_target
 
 _RETRY_POLICY: Final = {
-    "maxAttempts": 5,
+    "maxAttempts": retry_policy.MAX_ATTEMPTS,
     # With jitter added by gRPC; a server overrules it with `grpc-retry-pushback-ms`.
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    # Safe for every call: what moves credits or money carries a request_id.
-    # CANCELLED is what a server that stops answers to a call which comes at that moment; cancelling a call here ends it
-    # at once, whatever this says.
-    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+    "initialBackoff": f"{retry_policy.FIRST_PAUSE_SECONDS:g}s",
+    "maxBackoff": f"{retry_policy.LONGEST_PAUSE_SECONDS:g}s",
+    "backoffMultiplier": retry_policy.PAUSE_MULTIPLIER,
+    "retryableStatusCodes": [code.name for code in retry_policy.RETRYABLE_CODES],
 }
 # Each failed attempt costs a token, each success gives half a one back; below half of them nothing is retried. The
 # most that gRPC allows, so that a server's restart does not use them up under load.
 _RETRY_THROTTLING: Final = {"maxTokens": 1000, "tokenRatio": 0.5}
+# Its operations are tried again one by one (pipeline.py), and not with all that was ever sent on the stream.
+_PIPELINE: Final = {"service": "iap.broker.v1.BrokerService", "method": "Pipeline"}
 _MESSAGE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 _ERROR_DETAILS_LIMIT_BYTES: Final = 32 * 1024
 
@@ -42,16 +42,32 @@ class TlsOptions:
     server_name: str | None = None
 
 
-def open_channel(target: str, *, tls: TlsOptions | None = None, insecure: bool = False) -> grpc.aio.Channel:
+def open_channel(
+    target: str,
+    *,
+    tls: TlsOptions | None = None,
+    insecure: bool = False,
+    own_connection: bool = False,
+    unread_bytes: int | None = None,
+) -> grpc.aio.Channel:
     """Return a channel to a broker or provider; it connects with the first call. Needs a running event loop.
 
     Failed attempts are repeated when the server is unavailable or drops the call, and only then. A target of several
     servers gets each call to the next one that is healthy. Plaintext is for this machine; for others it takes
-    `insecure`. ConfigurationError when it is missing, or when the target or a TLS file cannot be used. The caller
+    `insecure`. Equal channels of a process share their connections, but for those with an `own_connection`.
+    ConfigurationError when it is missing, or when the target or a TLS file cannot be used. The caller
     closes the channel.
+
+    `unread_bytes` is about how much of a stream is taken in ahead of its reader; by default gRPC decides, and that may
+    be megabytes.
     """
     parsed = parse_target(target)
     options = _options(parsed, tls)
+    if own_connection:
+        options.append(("grpc.use_local_subchannel_pool", 1))
+    if unread_bytes is not None:
+        # The first would widen the window as long as it makes the connection faster, whether or not anybody reads.
+        options += [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", unread_bytes)]
     if tls is None:
         if not parsed.loopback and not insecure:
             raise ConfigurationError(
@@ -90,7 +106,7 @@ def _service_config(target: Target) -> dict[str, Any]:
     # No `timeout` here: gRPC would not send it to the server. Every call gets its own.
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [{"name": [{}], "retryPolicy": _RETRY_POLICY}],
+        "methodConfig": [{"name": [{}], "retryPolicy": _RETRY_POLICY}, {"name": [_PIPELINE]}],
         "retryThrottling": _RETRY_THROTTLING,
     }
     if target.several_servers:

@@ -55,6 +55,8 @@ _CLASS_BY_REASON: Final[Mapping[str, type[IapError]]] = MappingProxyType(
         "PAYOUT_BELOW_MINIMUM": errors.PayoutError,
         "PAYOUT_RESOLVED": errors.PayoutError,
         "WEBHOOK_NOT_FOUND": errors.NotFoundError,
+        "STREAM_RUNNING": errors.StreamRunningError,
+        "STREAM_NOT_READ": errors.PreconditionError,
         "STORAGE_CONFLICT": errors.ConflictError,
         "OVERLOADED": errors.OverloadedError,
         "UNAVAILABLE": errors.UnavailableError,

@@ -18,7 +18,8 @@
     │   ├── PurchaseError           a pack cannot be bought, or a purchase not be paid or refunded
     │   └── PayoutError             too little to pay out, or a payout resolved already
     ├── AlreadyExistsError
-    │   └── RequestIdReusedError    the request_id was used with other parameters
+    │   ├── RequestIdReusedError    the request_id was used with other parameters
+    │   └── StreamRunningError      a stream of this request_id is running
     ├── TemporaryError              the same call may succeed later             .retry_after
     │   ├── UnavailableError        the server cannot be reached, or is stopping
     │   ├── OverloadedError
@@ -214,6 +215,10 @@ class RequestIdReusedError(AlreadyExistsError):
     """The request_id was used before with other parameters."""
 
 
+class StreamRunningError(AlreadyExistsError):
+    """A stream of this request_id is running or being settled; its chunks go to the call that began it."""
+
+
 class TemporaryError(IapError):
     """The same call, with the same request_id, may succeed after `retry_after`."""
 
@@ -235,7 +240,7 @@ class DeadlineExceededError(IapError):
 
 
 class ServiceFailedError(IapError):
-    """The provider's work failed; the credits were released."""
+    """The provider's work failed; the credits were released. Of a stream, what was delivered before is paid."""
 
     @property
     def service(self) -> str:

@@ -23,7 +23,7 @@ from iap.broker.v1.event_pb2_grpc import EventServiceStub
 from client_stub.errors import UnavailableError
 from client_stub.pages import LARGEST_PAGE_SIZE, iterate_pages
 from client_stub.request_ids import request_id_or_new
-from client_stub.service_client import ServiceClient
+from client_stub.service_client import ServiceClient, took_too_long
 
 # Not all at once: a server that stops sends all its watchers away in the same moment.
 _LONGEST_PAUSE_SECONDS: Final = 0.5
@@ -94,7 +94,7 @@ class EventClient(ServiceClient):
         try:
             await asyncio.wait_for(self._channel.channel_ready(), seconds)
         except TimeoutError as error:
-            raise self._took_too_long(seconds) from error
+            raise took_too_long(self._channel, seconds) from error
 
     async def create_webhook(
         self,

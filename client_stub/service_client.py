@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import grpc.aio
 
@@ -30,6 +30,9 @@ class ServiceClient(ABC):
     own and closes it.
     """
 
+    # Of a stream, about what is taken in ahead of its reader (`open_channel`).
+    _unread_bytes: ClassVar[int | None] = None
+
     def __init__(
         self,
         channel: grpc.aio.Channel,
@@ -54,7 +57,7 @@ class ServiceClient(ABC):
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> Self:
         """Return a client with a channel of its own; see `open_channel`. Close it, or use `async with`."""
-        channel = open_channel(target, tls=tls, insecure=insecure)
+        channel = open_channel(target, tls=tls, insecure=insecure, unread_bytes=cls._unread_bytes)
         client = cls(channel, key=key, timeout_seconds=timeout_seconds)
         client._owns_channel = True
         return client
@@ -97,10 +100,15 @@ class ServiceClient(ABC):
         method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout_seconds: float | None,
+        *,
+        deadline_seconds: float | None = None,
     ) -> AsyncGenerator[Response, None]:
-        """Make one call that is answered for as long as the server likes; the timeout is for the first answer."""
+        """Make one call that is answered for as long as the server likes, or until a deadline.
+
+        The timeout is for the first answer.
+        """
         timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
-        call = method(request, metadata=self._metadata, wait_for_ready=True)
+        call = method(request, timeout=deadline_seconds, metadata=self._metadata, wait_for_ready=True)
         try:
             received: Any = await asyncio.wait_for(call.read(), timeout)
             while received is not grpc.aio.EOF:
@@ -108,7 +116,7 @@ class ServiceClient(ABC):
                 yield response
                 received = await call.read()
         except TimeoutError as error:
-            raise self._took_too_long(timeout) from error
+            raise took_too_long(self._channel, timeout) from error
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, timeout) from error
         finally:
@@ -119,14 +127,16 @@ class ServiceClient(ABC):
         explained = to_iap_error(error)
         if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED or explained.domain:
             return explained
-        return self._took_too_long(timeout_seconds)
+        return took_too_long(self._channel, timeout_seconds)
 
-    def _took_too_long(self, timeout_seconds: float) -> IapError:
-        within = f"within {timeout_seconds:g} s"
-        if self._channel.get_state() in _NOT_CONNECTED:
-            return UnavailableError(
-                f"no connection to the server {within}", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
-            )
-        return DeadlineExceededError(
-            f"no answer {within}", reason="DEADLINE_EXCEEDED", code=grpc.StatusCode.DEADLINE_EXCEEDED
+
+def took_too_long(channel: grpc.aio.Channel, timeout_seconds: float) -> IapError:
+    """Return the error for what a server has not answered within its timeout, or could not, as nobody reached it."""
+    within = f"within {timeout_seconds:g} s"
+    if channel.get_state() in _NOT_CONNECTED:
+        return UnavailableError(
+            f"no connection to the server {within}", reason="UNAVAILABLE", code=grpc.StatusCode.UNAVAILABLE
         )
+    return DeadlineExceededError(
+        f"no answer {within}", reason="DEADLINE_EXCEEDED", code=grpc.StatusCode.DEADLINE_EXCEEDED
+    )

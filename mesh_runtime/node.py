@@ -25,6 +25,9 @@ from mesh_runtime.tls import ServerTls
 # seen yet, and clients need a moment to learn that health has turned.
 _QUIET_SECONDS: Final = 0.25
 _REFUSING_SECONDS: Final = 0.3
+# How long before the end of the drain time calls are asked to end by themselves: at most, and as a share of it.
+_ENDING_SECONDS: Final = 1.5
+_ENDING_SHARE: Final = 0.25
 # A health watcher that takes no bytes holds up its own news; draining does not wait for it any longer.
 _HEALTH_NEWS_SECONDS: Final = 1.0
 # A few MB of garbage at most.
@@ -62,7 +65,8 @@ class Node:
     Construct it inside a running event loop and add servicers to `servicers` before `start`;
     `service_names` are the full names of their services. Streams without an end of their own watch `closing`:
     once it is set the listening socket is about to shut, and they should end so that their callers connect
-    elsewhere. `hurried` is set once what still runs is to be cancelled, for whatever else stops along.
+    elsewhere. `ending` is set when the drain time is nearly over, for calls that can end in good order before they
+    are cancelled. `hurried` is set once what still runs is to be cancelled, for whatever else stops along.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Node:
         self._running_calls = RunningCalls()
         self.hurried = asyncio.Event()
         self.closing = asyncio.Event()
+        self.ending = asyncio.Event()
         guard = CallInterceptor(
             domain, running_calls=self._running_calls, max_concurrent_calls=options.max_concurrent_calls
         )
@@ -109,7 +114,10 @@ class Node:
 
         Does nothing on a node that was not started or has stopped.
         """
-        end = time.monotonic() + self._options.drain_seconds
+        drain_seconds = self._options.drain_seconds
+        end = time.monotonic() + drain_seconds
+        kept_back_seconds = min(_ENDING_SECONDS, drain_seconds * _ENDING_SHARE)
+        nearly_over = asyncio.get_running_loop().call_later(drain_seconds - kept_back_seconds, self.ending.set)
         await self.announce_end()
         await self._wait_until_quiet(min(self._options.announce_seconds, self._options.drain_seconds))
         # From here on new calls are UNAVAILABLE. Callers learn that, and back off, before the socket shuts: what
@@ -128,6 +136,7 @@ class Node:
             _logger.warning("node.calls_cancelled", calls=len(self._running_calls))
         await self.server.stop(None)
         await closed
+        nearly_over.cancel()
 
     def hurry(self) -> None:
         """Make a running or later `stop` cancel what is still running instead of waiting for it."""

@@ -1,8 +1,7 @@
 """Puts a provider together and runs it: the only place that knows all parts."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 from iap.provider.v1.provider_pb2_grpc import add_ProviderServiceServicer_to_server
@@ -24,49 +23,31 @@ from provider_service.charging.pricing import PriceList
 from provider_service.charging.recovery import Recovery
 from provider_service.charging.refusals import DOMAIN
 from provider_service.charging.settler import Settler
+from provider_service.charging.stream_entry import StreamEntry
+from provider_service.charging.streams import PaidStreams
 from provider_service.journal.errors import JournalUnusableError
 from provider_service.journal.journal import Journal
 from provider_service.journal.memory import MemoryJournal
-from provider_service.services.service import InvalidOption, Service, ServiceFactory
-from provider_service.settings import Settings, options_of
+from provider_service.services.service import InvalidOption, OpenedService, Service
+from provider_service.settings import Settings
 from provider_service.transport.provider_servicer import SERVICE_NAME, ProviderServicer
 
 Client = TypeVar("Client", bound=ServiceClient)
 
-SERVICES_GROUP: Final = "iap_mesh.services"
 # How long the end of the process waits for captures and releases that the broker has not confirmed.
 SETTLE_DRAIN_SECONDS: Final = 10.0
 _logger = get_logger("provider_service")
 
 
-def find_services() -> dict[str, EntryPoint]:
-    """Returns the services that installed distributions offer, by name. Raises StartupError if two share a name."""
-    found: dict[str, EntryPoint] = {}
-    for entry_point in entry_points(group=SERVICES_GROUP):
-        other = found.setdefault(entry_point.name, entry_point)
-        if other.value != entry_point.value:
-            raise StartupError(f"two services are named {entry_point.name}: {other.value} and {entry_point.value}")
-    return found
-
-
-def create_services(settings: Settings, found: Mapping[str, EntryPoint]) -> list[Service]:
-    """Makes the services that the settings name, or all. Raises StartupError, which names the one that is wrong."""
-    names = sorted(found) if settings.service_names is None else settings.service_names
-    if not names:
-        raise StartupError(f"no services are installed: nothing is in the entry point group {SERVICES_GROUP}")
-    for name in names:
-        if name not in found:
-            raise StartupError(f"unknown service {name!r}: there are {', '.join(sorted(found)) or 'none'}")
-    for service, option in settings.options:
-        if service not in names:
-            raise StartupError(f"--option {service}.{option}: the service {service!r} is not served here")
-    return [_create_service(found[name], options_of(name, settings, known_services=found)) for name in names]
-
-
 async def serve(settings: Settings, services: Iterable[Service]) -> None:
     """Serves until a signal; then lets running requests finish, settles what they owe, and closes everything."""
     node = Node(_node_options(settings), domain=DOMAIN, service_names=[SERVICE_NAME])
-    broker = _connect(BrokerClient, settings)
+    broker = _connect(
+        BrokerClient,
+        settings,
+        transport=settings.broker_transport,
+        connections=settings.broker_connections,
+    )
     price_list = PriceList(services)
     background = _BackgroundTasks()
 
@@ -97,8 +78,16 @@ async def serve(settings: Settings, services: Iterable[Service]) -> None:
             await _close(service)
         await broker.close()
 
+    await _open_all(price_list.services, broker)
     requests = PaidRequests(payments, journal=journal, settler=settler, pending=pending)
-    add_ProviderServiceServicer_to_server(ProviderServicer(price_list, requests), node.servicers)
+    streams = PaidStreams(broker, pending=pending, open_record=lambda request: StreamEntry(journal, request))
+
+    async def end_streams() -> None:
+        await node.ending.wait()
+        streams.end_all()
+
+    background.start(end_streams())
+    add_ProviderServiceServicer_to_server(ProviderServicer(price_list, requests, streams), node.servicers)
     await serve_until_signal(node, after_stop=settle_and_close, announce=announce)
 
 
@@ -140,24 +129,10 @@ async def _check(settings: Settings, services: Iterable[Service]) -> None:
         await check_broker(catalog, services)
 
 
-def _create_service(entry_point: EntryPoint, options: Mapping[str, str]) -> Service:
-    name = entry_point.name
-    try:
-        factory: ServiceFactory = entry_point.load()
-        service = factory(options)
-    except InvalidOption as error:
-        raise StartupError(f"option {name}.{error.option} {error.description}") from error
-    except Exception as error:
-        raise StartupError(f"the service {name} cannot be started: {type(error).__name__}: {error}") from error
-    if service.name != name:
-        raise StartupError(f"the service {name} calls itself {service.name!r}; its entry point has to have that name")
-    return service
-
-
-def _connect(client: type[Client], settings: Settings) -> Client:
+def _connect(client: type[Client], settings: Settings, **options: Any) -> Client:
     try:
         return client.connect(
-            settings.broker, key=settings.key, tls=settings.broker_tls, insecure=settings.broker_insecure
+            settings.broker, key=settings.key, tls=settings.broker_tls, insecure=settings.broker_insecure, **options
         )
     except ConfigurationError as error:
         raise StartupError(f"broker: {error}") from error
@@ -171,6 +146,28 @@ def _node_options(settings: Settings) -> NodeOptions:
         drain_seconds=settings.drain_seconds,
         max_concurrent_calls=settings.max_concurrent_calls,
     )
+
+
+async def _open_all(services: Iterable[Service], broker: BrokerClient) -> None:
+    try:
+        for service in services:
+            await _open(service)
+    except BaseException:
+        for service in services:
+            await _close(service)
+        await broker.close()
+        raise
+
+
+async def _open(service: Service) -> None:
+    if not isinstance(service, OpenedService):
+        return
+    try:
+        await service.open()
+    except InvalidOption as error:
+        raise StartupError(f"option {service.name}.{error.option} {error.description}") from error
+    except Exception as error:
+        raise StartupError(f"the service {service.name} cannot be opened: {type(error).__name__}: {error}") from error
 
 
 async def _close(service: Service) -> None:

@@ -1,5 +1,6 @@
 """A first look at the broker, so that what is set up wrong is told before a customer meets it."""
 
+import shlex
 from collections.abc import Iterable
 
 from client_stub.catalog import CatalogClient
@@ -20,7 +21,12 @@ async def check_broker(catalog: CatalogClient, services: Iterable[Service]) -> N
         try:
             await catalog.get_service(service=service.name, timeout_seconds=_PATIENCE_SECONDS)
         except NotFoundError:
-            _logger.warning("provider.service_not_published", service=service.name)
+            _logger.warning("provider.service_not_published", service=service.name, publish_with=_publishing(service))
         except IapError as error:
             _logger.warning("provider.broker_refuses", reason=error.reason, cause=error.message)
             return
+
+
+def _publishing(service: Service) -> str:
+    title, unit_name = shlex.quote(service.title), shlex.quote(service.unit_name)
+    return f"iap provider service {service.name} --title {title} --unit-name {unit_name}"

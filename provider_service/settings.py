@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from client_stub.broker import Transport
 from client_stub.channel import TlsOptions
 from mesh_runtime.addresses import Address, parse_address
 from mesh_runtime.startup_errors import StartupError
@@ -20,12 +21,15 @@ SETTING_NAMES: Final = (
     "journal",
     "journal_days",
     "services",
+    "service",
     "option",
     "tls_certificate",
     "tls_key",
     "insecure",
     "broker_ca",
     "broker_insecure",
+    "broker_transport",
+    "broker_connections",
     "log_level",
     "log_style",
     "drain_seconds",
@@ -40,7 +44,8 @@ _SETTING_VARIABLES: Final = frozenset(ENVIRONMENT_PREFIX + name.upper() for name
 class Settings:
     """How this provider listens, which broker it works with, and what it sells.
 
-    `journal_url` None: what becomes of requests is kept in memory alone. `service_names` None: every service there is.
+    `journal_url` None: what becomes of requests is kept in memory alone.
+    `service_names` None: every service there is, or only those that `service_references` name as MODULE:FUNCTION.
     `options` are those given as flags, by service and option name; `environment` holds those variables that may be
     options of services.
     """
@@ -48,15 +53,18 @@ class Settings:
     listen: Address
     broker: str
     key: str = field(repr=False)
-    journal_url: str | None = field(repr=False)
+    journal_url: str | None = field(default=None, repr=False)
     journal_kept: timedelta = timedelta(days=30)
     service_names: tuple[str, ...] | None = None
+    service_references: tuple[str, ...] = ()
     options: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: ServerTls | None = None
     insecure: bool = False
     broker_tls: TlsOptions | None = None
     broker_insecure: bool = False
+    broker_transport: Transport = "unary"
+    broker_connections: int = 1
     drain_seconds: float = 10.0
     max_concurrent_calls: int | None = None
 
@@ -69,12 +77,15 @@ def read_settings(
     journal: str,
     journal_days: int,
     services: str | None,
+    service_references: Iterable[str],
     options: Iterable[str],
     tls_certificate: Path | None,
     tls_key: Path | None,
     insecure: bool,
     broker_ca: Path | None,
     broker_insecure: bool,
+    broker_transport: Transport,
+    broker_connections: int,
     drain_seconds: float,
     max_concurrent_calls: int | None,
 ) -> Settings:
@@ -84,6 +95,8 @@ def read_settings(
     # Written so that "not a number" is refused too.
     if not 0 <= drain_seconds <= _DRAIN_SECONDS_MAXIMUM:
         raise StartupError(f"--drain-seconds must be from 0 to {_DRAIN_SECONDS_MAXIMUM}")
+    if broker_connections > 1 and broker_transport != "pipelined":
+        raise StartupError("--broker-connections above 1 needs --broker-transport pipelined")
     return Settings(
         listen=parse_address(listen),
         broker=broker,
@@ -91,18 +104,21 @@ def read_settings(
         journal_url=None if journal == NO_JOURNAL else journal,
         journal_kept=timedelta(days=journal_days),
         service_names=_read_service_names(services),
+        service_references=tuple(_read_reference(reference) for reference in dict.fromkeys(service_references)),
         options=dict(_read_option(option) for option in options),
         environment=_read_environment(os.environ),
         tls=_read_tls(tls_certificate, tls_key),
         insecure=insecure,
         broker_tls=None if broker_ca is None else TlsOptions(ca_path=broker_ca),
         broker_insecure=broker_insecure,
+        broker_transport=broker_transport,
+        broker_connections=broker_connections,
         drain_seconds=drain_seconds,
         max_concurrent_calls=max_concurrent_calls,
     )
 
 
-def options_of(service: str, settings: Settings, *, known_services: Collection[str]) -> dict[str, str]:
+def options_of(service: str, settings: Settings, known_services: Collection[str]) -> dict[str, str]:
     """Returns the options of one service: those of the environment, then those given as flags, which win.
 
     A variable belongs to the service with the longest name that it begins with.
@@ -128,6 +144,13 @@ def _read_service_names(text: str | None) -> tuple[str, ...] | None:
     if not names:
         raise StartupError("--services must be names with commas between them, such as sms,fax")
     return names
+
+
+def _read_reference(text: str) -> str:
+    module, colon, function = text.strip().partition(":")
+    if not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise StartupError(f"--service must be MODULE:FUNCTION, such as rot13:rot13, not {text!r}")
+    return f"{module}:{function}"
 
 
 def _read_option(text: str) -> tuple[tuple[str, str], str]:

@@ -54,10 +54,9 @@ class ShortCache(Generic[CachedKey, Value]):
 
     async def get(self, key: CachedKey, load: Callable[[], Awaitable[Value]]) -> Value:
         """Returns the value kept, or loads it; what loading raises passes through and is not kept."""
-        kept = self._values.get(key)
-        if kept is not None and time.monotonic() - kept[0] < self._max_age_seconds:
-            self._values.move_to_end(key)
-            return kept[1]
+        kept = self.kept(key)
+        if kept is not None:
+            return kept
         loaded_at, times_forgotten = time.monotonic(), self._times_forgotten
         value = await load()
         # What was loaded before something was forgotten may be what was to be forgotten.
@@ -67,6 +66,14 @@ class ShortCache(Generic[CachedKey, Value]):
             if len(self._values) > self._max_values:
                 self._values.popitem(last=False)
         return value
+
+    def kept(self, key: CachedKey) -> Value | None:
+        """Returns the value kept, if there is one that is young enough."""
+        kept = self._values.get(key)
+        if kept is None or time.monotonic() - kept[0] >= self._max_age_seconds:
+            return None
+        self._values.move_to_end(key)
+        return kept[1]
 
     def forget(self, key: CachedKey) -> None:
         """Drops a value that has just been changed."""

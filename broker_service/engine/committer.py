@@ -149,6 +149,18 @@ class Committer:
         """
         return await self._lane_of(command.account_id).execute(command)
 
+    def submit(self, command: Command, deadline: float | None) -> "Answer":
+        """Queues a command and returns its answer, which ends as `execute` does, for one who has many to queue at once.
+
+        `deadline` is the reading of time.monotonic() from which on nobody waits for it. Raises OverloadedError,
+        HaltedError.
+        """
+        return self._lane_of(command.account_id).submit(command, deadline)
+
+    def withdraw(self, answer: "Answer") -> bool:
+        """Takes a command that still waits out of the queue, and cancels its answer; tells whether it did."""
+        return any(lane.withdraw(answer) for lane in self._lanes)
+
     def now(self, account_id: str) -> datetime:
         """Returns the present instant in an account's shard, the same for those who read and those who write."""
         return self._lane_of(account_id).clock.now()
@@ -216,18 +228,25 @@ class _Lane:
         self._halted = False
 
     async def execute(self, command: Command) -> Result:
+        answer = self.submit(command, deadline())
+        try:
+            return await answer
+        finally:
+            self._queue.pop(answer, None)
+
+    def submit(self, command: Command, deadline: float | None) -> Answer:
         if self._halted:
             raise HaltedError
         if len(self._queue) >= self._limits.queue_commands:
             raise OverloadedError
         answer: Answer = asyncio.get_running_loop().create_future()
-        self._queue[answer] = _Waiting(command, deadline())
+        self._queue[answer] = _Waiting(command, deadline)
         if not self._committing or self._wants_another_batch(command):
             self._committing.add(asyncio.create_task(self._commit_all()))
-        try:
-            return await answer
-        finally:
-            self._queue.pop(answer, None)
+        return answer
+
+    def withdraw(self, answer: Answer) -> bool:
+        return self._queue.pop(answer, None) is not None and answer.cancel()
 
     def _wants_another_batch(self, command: Command) -> bool:
         return (

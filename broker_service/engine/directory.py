@@ -113,6 +113,24 @@ class Directory:
             self._accounts.keep(account_id, found)
         return found
 
+    # What is remembered of them, for those who do not want to wait: None if it has to be looked up.
+
+    def known_account_of_token(self, account_token: str) -> NamedAccount | None:
+        """Returns what `account_of_token` does."""
+        return self._accounts_of_tokens.get(secret_hash(account_token))
+
+    def known_account(self, account_id: str) -> NamedAccount | None:
+        """Returns what `account` does."""
+        return self._accounts.get(account_id)
+
+    def known_service(self, service: str) -> Service | None:
+        """Returns what `service` does."""
+        return self._services.kept(service)
+
+    def known_provider(self, provider_id: str) -> Provider | None:
+        """Returns what `provider` does."""
+        return self._providers.kept(provider_id)
+
     async def issue_key(self, *, request_id: str, role: Role, owner_id: str, title: str) -> tuple[Key, str]:
         """Adds a key; returns it and its secret, which is empty on a replay.
 

@@ -76,6 +76,27 @@ class Gate:
             raise permission_denied(_KEY_NAMES[roles[0]])
         return caller
 
+    async def caller_with_key(self, context: Context) -> Caller:
+        """Returns who calls. Raises CallError: CREDENTIALS_MISSING, CREDENTIALS_INVALID."""
+        caller = await self._caller(context)
+        if caller.role is None:
+            raise credentials_missing()
+        return caller
+
+    def admit_one(self, caller: Caller, request: Message, role: Role) -> None:
+        """Lets one request of a stream in, as `admit` does. Raises CallError: INVALID_ARGUMENT, PERMISSION_DENIED."""
+        violations = self._rules.violations(request)
+        if violations:
+            raise invalid_argument(DOMAIN, violations)
+        if caller.role is not role:
+            raise permission_denied(_KEY_NAMES[role])
+
+    def check_message(self, message: Message) -> None:
+        """Raises CallError if a message of a stream breaks its own field rules."""
+        violations = self._rules.violations(message)
+        if violations:
+            raise invalid_argument(DOMAIN, violations)
+
     async def account(self, request: Any) -> NamedAccount:
         """Returns the account that a request's oneof `account` names. Raises AccountNotFound.
 

@@ -73,6 +73,21 @@ def stopping() -> CallError:
     return unavailable(DOMAIN, "the broker is stopping", _RETRY_AFTER)
 
 
+def renewing() -> CallError:
+    """Ends a stream that has grown old: its caller connects again, perhaps to another broker."""
+    return unavailable(DOMAIN, "the stream has grown old", _RETRY_AFTER)
+
+
+def cancelled() -> CallError:
+    """Answers an operation of a pipeline that its caller has cancelled."""
+    return CallError(
+        code=grpc.StatusCode.CANCELLED,
+        reason="CANCELLED",
+        message="the operation was cancelled before anything of it was done",
+        domain=DOMAIN,
+    )
+
+
 def _unauthenticated(reason: str, message: str) -> CallError:
     return CallError(code=grpc.StatusCode.UNAUTHENTICATED, reason=reason, message=message, domain=DOMAIN)
 

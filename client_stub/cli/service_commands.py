@@ -13,7 +13,9 @@ from client_stub.cli.failures import NOT_ANSWERED
 from client_stub.cli.input_fields import read_input
 from client_stub.cli.running import connect_to_provider, runs_async
 from client_stub.cli.settings import Settings, require_account_token, shared_options
+from client_stub.cli.stream_output import StreamOutput
 from client_stub.cli.tables import count, pairs
+from client_stub.errors import IapError
 from client_stub.provider import ProviderClient
 from client_stub.request_ids import request_id_or_new
 from client_stub.structs import from_struct
@@ -44,6 +46,7 @@ async def quote(settings: Settings, service: str, fields: Sequence[str], input_j
 @click.argument("fields", nargs=-1, type=click.UNPROCESSED, metavar="[--FIELD VALUE]...")
 @click.option("--input", "input_json", metavar="JSON", help="The input, where text fields are not enough.")
 @click.option("--request-id", metavar="UUID", help="Repeat an earlier call: it is done and charged once.")
+@click.option("--stream", "in_chunks", is_flag=True, help="Show the answer as it comes, and pay for what has come.")
 @shared_options(hidden=True)
 @runs_async
 async def serve(
@@ -52,11 +55,17 @@ async def serve(
     fields: Sequence[str],
     input_json: str | None,
     request_id: str | None,
+    in_chunks: bool,
 ) -> None:
     """Have a request served by SERVICE and pay for it; options of other names are fields of its input."""
     service_input = _checked_input(service, fields, input_json)
     request_id = request_id_or_new(request_id)
     account_token = require_account_token(settings)
+    if in_chunks:
+        await _serve_stream(
+            settings, service=service, input=service_input, account_token=account_token, request_id=request_id
+        )
+        return
     async with connect_to_provider(ProviderClient, settings) as client:
         try:
             response = await client.serve(
@@ -69,6 +78,20 @@ async def serve(
         print_document(to_document(response))
         return
     click.echo(_served_text(response))
+
+
+async def _serve_stream(settings: Settings, **request: Any) -> None:
+    output = StreamOutput(as_json=settings.as_json)
+    async with connect_to_provider(ProviderClient, settings) as client:
+        try:
+            async for response in client.serve_stream(**request):
+                output.show(response)
+        except IapError as error:
+            if output.charged_credits:
+                error.add_note(f"what came before cost {count(output.charged_credits, 'credit')}")
+            raise
+        finally:
+            output.end_line()
 
 
 def _checked_input(service: str, fields: Sequence[str], input_json: str | None) -> dict[str, Any]:

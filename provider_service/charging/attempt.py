@@ -7,7 +7,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct
 from iap.broker.v1.broker_pb2 import CaptureResponse, ReservationState
 
-from client_stub.errors import IapError, ReservationCapturedError, ReservationStateError
+from client_stub.errors import IapError, ReservationCapturedError
 from mesh_runtime import fault_points
 from mesh_runtime.call_errors import CallError, internal
 from mesh_runtime.logs import get_logger
@@ -274,19 +274,12 @@ class Attempt:
         await asyncio.wait({releasing}, timeout=max(seconds, 0))
 
     async def _release_all(self, reserved: Reserved, *, is_removed: bool) -> None:
-        reservation_id = reserved.reservation.reservation_id
-        try:
-            await self._payments.release(self.request.request_id, reservation_id, expiry=reserved.expiry)
-        except ReservationStateError:
-            # Somebody else or time was quicker: nothing is reserved any more.
-            pass
-        except IapError as error:
-            _logger.warning("charging.left_to_expire", reservation_id=reservation_id, reason=error.reason)
+        await self._payments.release_in_time(self.request.request_id, reserved)
         fault_points.passing("released")
         if is_removed:
             self._journal.remove(self.request.key)
         else:
-            self._journal.released(self.request.key, reservation_id=reservation_id)
+            self._journal.released(self.request.key, reservation_id=reserved.reservation.reservation_id)
 
 
 def _settled_before(reserved: Reserved) -> Served:

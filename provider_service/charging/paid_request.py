@@ -6,9 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from provider_service.journal.entries import Entry, RequestKey, new_entry
 from provider_service.services.service import AfterCrash, Json, Service
+
+# The label of a reservation that tells which request it was made for.
+DIGEST_LABEL: Final = "request_digest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,15 @@ class PaidRequest:
 
         Keyed with the account token, so that who sees it cannot find the input by trying likely ones.
         """
-        canonical = json.dumps([self.service.name, self.service_input], sort_keys=True, separators=(",", ":"))
+        return self._digest_of(self.service.name, self.service_input)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What its reservation is labelled with; a retry is known by having the same."""
+        return {DIGEST_LABEL: self.digest}
+
+    def _digest_of(self, *parts: Json | Mapping[str, Json]) -> str:
+        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hmac.new(self.account_token.encode(), canonical.encode(), "sha256").hexdigest()[:32]
 
     def to_entry(self) -> Entry:

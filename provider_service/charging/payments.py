@@ -8,15 +8,15 @@ from typing import Final
 from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, ChargeResponse, GetReservationResponse, Reservation
 
 from client_stub.broker import BrokerClient
-from client_stub.errors import IapError, RequestIdReusedError, ReservationNotFoundError
+from client_stub.errors import IapError, RequestIdReusedError, ReservationNotFoundError, ReservationStateError
+from mesh_runtime.logs import get_logger
 from provider_service.charging.broker_errors import to_call_error
 from provider_service.charging.budgets import RESERVE_SECONDS, SETTLE_CALL_SECONDS, clamp_seconds
 from provider_service.charging.confirming import NEVER, until_confirmed
-from provider_service.charging.paid_request import PaidRequest
+from provider_service.charging.paid_request import DIGEST_LABEL, PaidRequest
 
-# The label of a reservation that tells which request it was made for.
-_DIGEST: Final = "request_digest"
 _RELEASE_REASON: Final = "the work was not done"
+_logger = get_logger("provider_service.charging")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Payments:
                 account_token=request.account_token,
                 credits=request.credits,
                 description=request.service.title,
-                metadata={_DIGEST: request.digest},
+                metadata=request.labels,
                 request_id=request.request_id,
                 timeout_seconds=timeout_seconds,
             )
@@ -87,7 +87,7 @@ class Payments:
         except IapError as error:
             raise to_call_error(error, rpc="GetReservation") from error
         now, reservation = loop.time(), found.reservation
-        if reservation.metadata.get(_DIGEST) != request.digest:
+        if reservation.metadata.get(DIGEST_LABEL) != request.digest:
             raise to_call_error(reused, rpc="Reserve") from reused
         return Reserved(
             reservation=reservation,
@@ -162,6 +162,17 @@ class Payments:
 
         await until_confirmed(release_once, rpc="Release", reservation_id=reservation_id, expiry=expiry)
 
+    async def release_in_time(self, request_id: str, reserved: Reserved) -> None:
+        """Gives all back, repeating the call until the broker confirms it or the reservation has expired."""
+        reservation_id = reserved.reservation.reservation_id
+        try:
+            await self.release(request_id, reservation_id, expiry=reserved.expiry)
+        except ReservationStateError:
+            # Somebody else or time was quicker: nothing is reserved any more.
+            return
+        except IapError as error:
+            _logger.warning("charging.left_to_expire", reservation_id=reservation_id, reason=error.reason)
+
     async def find_reservation(
         self, *, reservation_id: str = "", request_id: str = "", account_token: str = ""
     ) -> Reservation:
@@ -197,7 +208,7 @@ class Payments:
                 account_token=request.account_token,
                 credits=credits,
                 description=request.service.name,
-                metadata={_DIGEST: request.digest},
+                metadata=request.labels,
                 request_id=request.request_id,
                 timeout_seconds=timeout_seconds,
             )

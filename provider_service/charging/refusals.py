@@ -54,20 +54,24 @@ def service_not_found(service: str) -> CallError:
 
 
 def invalid_input(error: InvalidInput) -> CallError:
-    """Answers an input that breaks the service's rules."""
+    """Answers an input that breaks the service's rules; a violation without a field is one of the input as a whole."""
     return invalid_argument(
-        DOMAIN, [FieldViolation(f"input.{violation.field}", violation.description) for violation in error.violations]
+        DOMAIN,
+        [
+            FieldViolation(f"input.{violation.field}" if violation.field else "input", violation.description)
+            for violation in error.violations
+        ],
     )
 
 
-def request_id_reused(request_id: str) -> CallError:
+def request_id_reused(request_id: str, *, rpc: str = "ServeRequest") -> CallError:
     """Answers a request_id that came with another service or input before."""
     return CallError(
         code=grpc.StatusCode.ALREADY_EXISTS,
         reason="REQUEST_ID_REUSED",
         message=f"request_id {request_id} was used before with another service or input",
         domain=DOMAIN,
-        metadata={"request_id": request_id, "rpc": "ServeRequest"},
+        metadata={"request_id": request_id, "rpc": rpc},
     )
 
 

@@ -22,6 +22,7 @@ from provider_service.charging.broker_errors import log_unpaid_work
 from provider_service.charging.outputs import to_output
 from provider_service.charging.payments import Payments, Reserved
 from provider_service.charging.running_charge import CreditsRefused, RunningCharge
+from provider_service.charging.stream_request import operation_id
 from provider_service.journal.entries import Entry, Kind, RequestKey, Step
 from provider_service.journal.errors import JournalUnavailableError
 from provider_service.journal.journal import Journal
@@ -148,14 +149,27 @@ class Settler:
         self._journal.captured(entry.key, reservation_id=reservation_id, credits=reservation.captured_credits)
 
     async def _settle_stream(self, entry: Entry) -> None:
-        """Takes what was metered and not taken yet, and gives back the rest."""
+        """Takes what was delivered and not taken yet, and gives back the rest.
+
+        Each capture is named by what was captured before it, as the stream's own are. So of one that is still on its
+        way from a process that died and of this one, only one takes effect; then it is looked at again.
+        """
         reservation_id = entry.reservation_id or ""
-        reservation = await self._payments.find_reservation(reservation_id=reservation_id)
-        left = (entry.credits or 0) - reservation.captured_credits
-        if left > 0:
-            await self._capture(entry, left)
-        elif reservation.captured_credits:
-            await self._capture(entry, 0)
+        while True:
+            reservation = await self._payments.find_reservation(reservation_id=reservation_id)
+            captured_before = reservation.captured_credits
+            left = max((entry.credits or 0) - captured_before, 0)
+            if reservation.state != _ACTIVE or not (captured_before or left):
+                break
+            capture_id = operation_id(entry.request_id, f"capture {captured_before}")
+            try:
+                await self._payments.capture(capture_id, reservation_id, credits=left)
+            except (RequestIdReusedError, ReservationStateError):
+                continue
+            self._journal.captured(entry.key, reservation_id=reservation_id, credits=captured_before + left)
+            return
+        if captured_before:
+            self._journal.captured(entry.key, reservation_id=reservation_id, credits=captured_before)
         else:
             await self._release(entry)
 

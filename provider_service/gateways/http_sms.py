@@ -5,7 +5,9 @@ from http import HTTPStatus
 
 import aiohttp
 
-from provider_service.gateways.sms import GatewayError, SmsMessage, SmsReceipt
+from provider_service.gateways.bounded_reading import read_bounded
+from provider_service.gateways.gateway_error import GatewayError
+from provider_service.gateways.sms import SmsMessage, SmsReceipt
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 TIMEOUT_MAXIMUM_SECONDS = 60.0
@@ -96,21 +98,11 @@ async def _read_message_id(response: aiohttp.ClientResponse) -> str | None:
     credits back for work that was done.
     """
     try:
-        answer = json.loads(await _read_bounded(response.content))
+        answer = json.loads(await read_bounded(response.content, maximum_bytes=ANSWER_MAXIMUM_BYTES))
     except (aiohttp.ClientError, OSError, ValueError, RecursionError):
         return None
     message_id = answer.get("message_id") if isinstance(answer, dict) else None
     return message_id if isinstance(message_id, str) and _is_usable_id(message_id) else None
-
-
-async def _read_bounded(stream: aiohttp.StreamReader) -> bytes:
-    """Reads to the end. Raises ValueError when there is more than an answer may have."""
-    body = bytearray()
-    while chunk := await stream.read(ANSWER_MAXIMUM_BYTES + 1 - len(body)):
-        body += chunk
-        if len(body) > ANSWER_MAXIMUM_BYTES:
-            raise ValueError("the answer is too long")
-    return bytes(body)
 
 
 def _is_usable_id(message_id: str) -> bool:

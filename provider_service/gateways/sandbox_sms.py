@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unicodedata import category
 
-from provider_service.gateways.sms import GatewayError, SmsMessage, SmsReceipt
+from provider_service.gateways.gateway_error import GatewayError
+from provider_service.gateways.sms import SmsMessage, SmsReceipt
 
 DEFAULT_OUTBOX = Path("var/sms-outbox.txt")
 

@@ -4,18 +4,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class GatewayError(Exception):
-    """A gateway did not accept a message.
-
-    The text may reach a customer: it holds no secret, no address and nothing of what the gateway answered.
-    """
-
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
-        """Whether the same message may be accepted later; it may also have been accepted already, unheard."""
-
-
 @dataclass(frozen=True, slots=True)
 class SmsMessage:
     """One text message to one recipient."""

@@ -48,6 +48,7 @@ class Committer:
         self._timer: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
         self._failure: JournalUnavailableError | None = None
+        self._closed = False
 
     def write(self, key: RequestKey, change: Change) -> "asyncio.Future[Any]":
         """Writes a change; the answer comes once it is durable.
@@ -64,7 +65,9 @@ class Committer:
         return answer
 
     def write_behind(self, key: RequestKey, change: Change) -> None:
-        """Writes a change that nobody waits for, soon."""
+        """Writes a change that nobody waits for, soon. What comes after the end is left to the next start."""
+        if self._closed:
+            return
         self._queue.append(_Waiting(key, change, None))
         self._start_later()
 
@@ -92,6 +95,10 @@ class Committer:
         except TimeoutError:
             _logger.warning("journal.left_unwritten", changes=len(self._queue))
         async with self._turn:
+            self._closed = True
+            self._failure = self._failure or JournalUnavailableError("the journal is closed")
+            self._refuse(list(self._queue), self._failure)
+            self._queue.clear()
             await self._store.close()
 
     def _start(self) -> None:

@@ -1,17 +1,17 @@
 """What a service is: the interface every service a provider sells fulfils.
 
-A new service is one module and one entry point. The module has a class with the members of `Service` and a
-function `create_service(options)` that makes one; the entry point, in the group `iap_mesh.services`, names
-that function. Charging, replays, deadlines and transport are not a service's concern: it says what a request
-costs and does the work.
+`provider_service.sdk` makes one of a function. Without it, a service is one module and one entry point: the module has
+a class with the members of `Service` and a function `create_service(options)` that makes one; the entry point, in the
+group `iap_mesh.services`, names that function. Charging, replays, deadlines and transport are not a service's
+concern: it says what a request costs and does the work.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
-from provider_service.services.charge import Charge
+from provider_service.services.charge import Charge, StreamCharge
 
 Json: TypeAlias = bool | float | int | str | list["Json"] | dict[str, "Json"] | None
 """A JSON value. Input that came as a protobuf `Struct` has every number as a float."""
@@ -23,7 +23,7 @@ class Quote:
 
     credits: int
     """Whole credits, at least 1."""
-    breakdown: Mapping[str, Json]
+    breakdown: Mapping[str, Json] = field(default_factory=dict)
     """How the price came about, for the customer to read."""
 
 
@@ -32,7 +32,7 @@ class FieldViolation:
     """One thing wrong with one field of a request's input."""
 
     field: str
-    """The field's name, relative to the input: `to`, not `input.to`."""
+    """The field's name, relative to the input: `to`, not `input.to`; empty for the input as a whole."""
     description: str
     """What the field must be, as a phrase that follows its name: "must be text"."""
 
@@ -111,6 +111,49 @@ class Service(Protocol):
 
     async def close(self) -> None:
         """Lets go of connections and threads. Called once, when no request runs any more."""
+
+
+@runtime_checkable
+class OpenedService(Protocol):
+    """What a service also is that has something to do in the event loop before its first request."""
+
+    async def open(self) -> None:
+        """Makes ready for requests. Called once, before the server listens; what it raises ends the process."""
+
+
+class StreamedService(Service, Protocol):
+    """A service that answers in chunks and meters credits as it goes; known by having `stream`.
+
+    Its `quote` tells the most that the request can cost, or what it is likely to cost where the input sets no bound.
+    Before the first chunk the smaller of that and `slice_credits` is set aside, then a slice ahead of the meter each
+    time, but nothing beyond the quote until the meter is beyond it. An account that holds less gets what it can pay.
+    """
+
+    @property
+    def slice_credits(self) -> int:
+        """How many whole credits are set aside at a time, at least 1: what is delivered in about ten seconds, say.
+
+        Larger slices cost fewer calls to the broker, and keep more of the customer's credits from other uses.
+        """
+
+    @property
+    def streams_only(self) -> bool:
+        """Whether it cannot answer in one piece: `perform` is then never called, and ServeRequest is refused."""
+
+    def stream(self, service_input: Mapping[str, Json], charge: StreamCharge) -> AsyncIterator[Mapping[str, Json]]:
+        """Does the work and yields its output in chunks, each at most 4 MiB; an asynchronous generator as a rule.
+
+        It meters what a chunk costs before it yields it, and is driven no faster than the caller reads. When the
+        caller leaves, time is up or the server stops, it is cancelled where it waits or, while it is suspended in a
+        `yield`, closed; it should then end at once. Raises InvalidInput and ServiceFailure; what was delivered before
+        is paid all the same. Unlike `perform` it is never called again with the same `charge.request_id`, unless the
+        process died before anything was delivered.
+        """
+
+
+def is_streamed(service: Service) -> TypeGuard[StreamedService]:
+    """Tells whether a service answers in chunks."""
+    return callable(getattr(service, "stream", None))
 
 
 ServiceFactory: TypeAlias = Callable[[Mapping[str, str]], Service]

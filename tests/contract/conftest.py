@@ -1,16 +1,90 @@
 """Brokers for the contract's tests, on each kind of database: ones that tests share, and fresh ones."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from broker_service.engine import directory
 from broker_service.storage.audit import audit
-from tests.contract.broker_world.running_broker import running_broker
+from tests.contract.broker_world.pipelined import MOVING_RPCS, Transport
+from tests.contract.broker_world.running_broker import Stubs, running_broker
 from tests.contract.broker_world.scene import Scene, new_scene
 from tests.contract.broker_world.world import World, new_world
 from tests.databases import DatabaseKind, DatabaseMaker
+
+HERE = Path(__file__).parent
+
+
+# What tests how BrokerService moves credits, and so runs over both transports: over Pipeline on SQLite; on PostgreSQL
+# too, where it is about what happens at the same time.
+PIPELINED_TOO = (
+    "broker_reservations/",
+    "broker_replays/",
+    "broker_refusals/test_broker_credentials.py",
+    "broker_refusals/test_broker_existence.py",
+    "broker_refusals/test_broker_field_rules.py",
+    "broker_refusals/test_broker_hostile_requests.py",
+    "broker_refusals/test_broker_insufficient_credits.py",
+    "broker_refusals/test_broker_precedence.py",
+    "broker_refusals/test_broker_states.py",
+    "broker_edge_cases/test_broker_batches.py",
+    "broker_edge_cases/test_broker_callers_that_leave.py",
+    "broker_edge_cases/test_broker_expiry_to_the_tick.py",
+    "broker_edge_cases/test_broker_lanes.py",
+    "broker_edge_cases/test_broker_repeated_requests.py",
+    "broker_edge_cases/test_broker_states_of_reservations.py",
+    "broker_load/",
+    "broker_accounts/test_broker_known_tokens.py",
+    "broker_accounts/test_broker_token_rotation.py",
+    "broker_operator/test_broker_keys.py",
+    "broker_operator/test_broker_suspension.py",
+)
+AT_ONCE = (
+    "broker_edge_cases/test_broker_batches.py",
+    "broker_edge_cases/test_broker_callers_that_leave.py",
+    "broker_edge_cases/test_broker_lanes.py",
+    "broker_edge_cases/test_broker_states_of_reservations.py",
+    "broker_load/",
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database_kind" in metafunc.fixturenames and _is_in(PIPELINED_TOO, metafunc.definition.path):
+        metafunc.fixturenames.append("broker_transport")
+        metafunc.parametrize("broker_transport", list(Transport), indirect=True, ids=str)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what would be the same again."""
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        (dropped if _is_the_same_again(item) else kept).append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
+
+
+def _is_the_same_again(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if parameters.get("broker_transport") is not Transport.PIPELINED:
+        return False
+    if parameters.get("rpc", "Reserve") not in MOVING_RPCS:
+        return True
+    return parameters.get("database_kind") is DatabaseKind.POSTGRESQL and not _is_in(AT_ONCE, item.path)
+
+
+def _is_in(places: tuple[str, ...], path: Path) -> bool:
+    return path.relative_to(HERE).as_posix().startswith(places)
+
+
+@pytest.fixture
+def broker_transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """How operations reach BrokerService."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stubs, "transport", request.param)
+        yield request.param
 
 
 class SharedWorlds:

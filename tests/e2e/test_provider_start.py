@@ -12,14 +12,15 @@ from deploy.local_mesh import LocalMesh
 from deploy.seeding import seed
 
 
-async def warnings_of(mesh: LocalMesh, key: str, *arguments: str) -> list[dict[str, str]]:
-    provider = mesh.add_provider(key=key, arguments=arguments)
+async def warnings_of(mesh: LocalMesh, key: str, *, count: int) -> list[dict[str, str]]:
+    """The warnings of a provider of every service, with no options set; at least so many, if they come."""
+    provider = mesh.add_provider(key=key)
     await provider.start()
     for _ in range(40):
         await asyncio.sleep(0.05)
         lines = [json.loads(line) for line in provider.log_path.read_text().splitlines()]
         warnings = [line for line in lines if line["level"] == "warning"]
-        if warnings:
+        if len(warnings) >= count:
             break
     assert await provider.stop() == 0
     return warnings
@@ -30,12 +31,17 @@ async def test_what_is_set_up_wrong_at_the_broker_is_told_at_the_start(tmp_path:
         operator_key = await mesh.initialize()
         await mesh.broker.start()
         assert operator_key is not None
-        (unpublished,) = await warnings_of(mesh, operator_key)
-        assert (unpublished["event"], unpublished["service"]) == ("provider.service_not_published", "sms")
-        (refused,) = await warnings_of(mesh, "iap_prov_no_such_key")
+        unpublished = await warnings_of(mesh, operator_key, count=2)
+        assert {warning["event"] for warning in unpublished} == {"provider.service_not_published"}
+        assert [warning["service"] for warning in unpublished] == ["completion", "sms"]
+        told = unpublished[1]["publish_with"]
+        assert told == "iap provider service sms --title 'Text messages' --unit-name segment"
+        (refused,) = await warnings_of(mesh, "iap_prov_no_such_key", count=1)
         assert (refused["event"], refused["reason"]) == ("provider.broker_refuses", "CREDENTIALS_INVALID")
         seeded = await seed(mesh.broker.address, operator_key=operator_key)
-        assert await warnings_of(mesh, seeded.provider_key) == []
+        # Of what is sold here, that is texts only.
+        (unpublished_still,) = await warnings_of(mesh, seeded.provider_key, count=1)
+        assert unpublished_still["service"] == "completion"
 
 
 @pytest.mark.parametrize(("package", "extra"), [("broker_service", "broker"), ("provider_service", "provider")])

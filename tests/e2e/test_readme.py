@@ -7,6 +7,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import AsyncIterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from client_stub.provider import ProviderClient
 from deploy.local_mesh import LocalMesh
 from deploy.node_process import NodeCommand, NodeProcess
 from deploy.seeding import Seeded, buy_pack, seed
+from provider_service.service_choice import SERVICES_GROUP
 from tests.unit.client_stub.command_line import iap
 
 README = Path(__file__).parents[2] / "README.md"
@@ -99,42 +101,60 @@ async def test_the_client_charges_what_was_used_and_shows_the_offer(mesh: LocalM
     assert (answer.balance.ledger_credits, answer.balance.reserved_credits) == (2, 0)
 
 
+async def publish(address: str, operator_key: str) -> tuple[str, str]:
+    """Publishes rot13; returns the provider's key and the token of an account with three credits."""
+    operator = {"IAP_BROKER": address, "IAP_OPERATOR_KEY": operator_key}
+    registered = await iap("provider", "register", "You", "--json", **operator)
+    provider_key = registered.document["provider_key"]
+    service = ("rot13", "--title", "ROT13 as a service", "--unit-name", "thousand characters", "--trial-credits", "3")
+    published = await iap("provider", "service", *service, IAP_BROKER=address, IAP_PROVIDER_KEY=provider_key)
+    assert published.exit_code == 0
+    customer = await iap("admin", "customer", "register", "Ada", "--json", **operator)
+    customer_key = customer.document["customer_key"]
+    account = await iap("open", "rot13", "--json", IAP_BROKER=address, IAP_CUSTOMER_KEY=customer_key)
+    return provider_key, account.document["account_token"]
+
+
+def test_a_package_announces_the_service_sold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "your_package").mkdir()
+    (tmp_path / "your_package" / "rot13.py").write_text(block("python", "@service"))
+    monkeypatch.syspath_prepend(tmp_path)
+    group, name, value = re.findall(
+        r'\[project\.entry-points\."(.+?)"\]\n(.+?) = "(.+)"', block("toml", "entry-points")
+    )[0]
+    assert group == SERVICES_GROUP
+    assert EntryPoint(name=name, group=group, value=value).load().create_service({}).name == name
+
+
 async def test_the_service_sold_is_found_and_charged_for(mesh: LocalMesh, operator_key: str, tmp_path: Path) -> None:
-    package = tmp_path / "site" / "your_package"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "rot13.py").write_text(block("python", "class Rot13"))
-    metadata = tmp_path / "site" / "your_package-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: your-package\nVersion: 1.0\n")
-    group, line = re.findall(r'\[project\.entry-points\."(.+?)"\]\n(.+)', block("toml", "entry-points"))[0]
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
-
-    address = mesh.broker.address
-    published = await run_python(
-        block("python", "IAP_OPERATOR_KEY"), {"IAP_OPERATOR_KEY": operator_key, "IAP_BROKER": address}
-    )
-    exported = dict(re.findall(r"(IAP_\w+)=(\S+)", published))
-    provider_key, account_token = exported["IAP_PROVIDER_KEY"], exported["IAP_ACCOUNT_TOKEN"]
-
+    code = block("python", "@service")
+    assert len([line for line in code.splitlines() if line.strip()]) < 30
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "rot13.py").write_text(code)
+    serve, use = block("sh", "--service rot13:rot13").splitlines()
+    provider_key, account_token = await publish(mesh.broker.address, operator_key)
     provider = NodeProcess(
         NodeCommand(
             module="provider_service",
-            arguments=("--broker", address, "--services", "rot13", "--journal", f"sqlite:///{tmp_path}/journal.db"),
-            environment={"IAP_PROVIDER_KEY": provider_key, "PYTHONPATH": str(tmp_path / "site")},
+            arguments=(
+                *("--broker", mesh.broker.address, "--journal", f"sqlite:///{tmp_path}/journal.db"),
+                *shlex.split(serve)[2:],
+            ),
+            environment={"IAP_PROVIDER_KEY": provider_key, "PYTHONPATH": str(site)},
         ),
         log_path=tmp_path / "rot13.log",
     )
     await provider.start()
     try:
+        environment = {"IAP_PROVIDER": provider.address, "IAP_ACCOUNT_TOKEN": account_token}
+        outcome = await iap(*shlex.split(use)[1:], "--json", **environment)
         async with ProviderClient.connect(provider.address) as client:
-            served = await client.serve(
-                service="rot13", input={"text": "Uryyb" + " " * 1000}, account_token=account_token
-            )
+            longer = await client.serve(service="rot13", input={"text": " " * 1001}, account_token=account_token)
     finally:
         assert await provider.stop() == 0
-    assert str(served.output["text"]).startswith("Hello")
-    assert (served.charged_credits, served.balance.available_credits) == (2, 1)
+    assert outcome.document["output"] == {"text": "Hello"}
+    assert (longer.charged_credits, longer.balance.available_credits) == (2, 0)
 
 
 async def test_a_provider_s_commands_work(mesh: LocalMesh, operator_key: str) -> None:

@@ -3,12 +3,11 @@
 The file has the key `default` and may have a table `countries` of prices by ISO 3166 code; see `prices.toml`.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from provider_service.services.service import InvalidOption
+from provider_service.services.price_files import load_price_file
 from provider_service.services.sms.recipients import COUNTRIES
 
 BUNDLED_PRICES = Path(__file__).with_name("prices.toml")
@@ -32,21 +31,7 @@ class Prices:
 
 def load_prices(file: Path) -> Prices:
     """Reads and checks a price file. Raises InvalidOption, which names the file and a key that is wrong."""
-    try:
-        return _parse_prices(_read_toml(file))
-    except ValueError as error:
-        raise InvalidOption("prices", f"names {file}, where {error}") from None
-
-
-def _read_toml(file: Path) -> Mapping[str, object]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidOption("prices", f"names {file}, which cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidOption("prices", f"names {file}, which is not UTF-8 text") from None
-    except ValueError as error:
-        raise InvalidOption("prices", f"names {file}, which is not TOML: {error}") from None
+    return load_price_file(file, _parse_prices)
 
 
 def _parse_prices(document: Mapping[str, object]) -> Prices:

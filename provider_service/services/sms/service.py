@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from provider_service.gateways.sms import GatewayError, SmsGateway, SmsMessage
+from provider_service.gateways.gateway_error import GatewayError
+from provider_service.gateways.sms import SmsGateway, SmsMessage
 from provider_service.services.charge import Charge
 from provider_service.services.service import AfterCrash, Json, Quote, ServiceFailure
 from provider_service.services.sms.options import create_gateway, read_prices

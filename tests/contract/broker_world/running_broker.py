@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -22,6 +22,7 @@ from broker_service.bootstrap import Broker, build_broker, initialize
 from broker_service.payments.gateways import Gateways
 from broker_service.settings import BrokerSettings
 from mesh_runtime.addresses import Address
+from tests.contract.broker_world.pipelined import MOVING_RPCS, PipelinedStub, Transport
 from tests.databases import run_sql
 
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -43,10 +44,16 @@ class MovableClock:
 
 
 class Stubs:
-    """The generated stubs of every service of the broker, on one channel."""
+    """The generated stubs of every service of the broker, on one channel.
+
+    `transport` is how operations reach BrokerService, of whatever broker; the fixture `broker_transport` sets it.
+    """
+
+    transport = Transport.UNARY
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.broker = broker_pb2_grpc.BrokerServiceStub(channel)
+        self._unary: broker_pb2_grpc.BrokerServiceAsyncStub = broker_pb2_grpc.BrokerServiceStub(channel)
+        self._pipelined = cast("broker_pb2_grpc.BrokerServiceAsyncStub", PipelinedStub(channel))
         self.accounts = account_pb2_grpc.AccountServiceStub(channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(channel)
         self.purchases = purchase_pb2_grpc.PurchaseServiceStub(channel)
@@ -54,8 +61,15 @@ class Stubs:
         self.events = event_pb2_grpc.EventServiceStub(channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
 
+    @property
+    def broker(self) -> "broker_pb2_grpc.BrokerServiceAsyncStub":
+        """BrokerService."""
+        return self._unary if self.transport is Transport.UNARY else self._pipelined
+
     def method(self, rpc: str) -> Any:
         """Returns the stub's method of an RPC by its name, which is unique among the services."""
+        if rpc in MOVING_RPCS:
+            return getattr(self.broker, rpc)
         for stub in vars(self).values():
             if hasattr(stub, rpc):
                 return getattr(stub, rpc)

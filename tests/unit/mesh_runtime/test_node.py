@@ -73,6 +73,25 @@ async def test_reflection_lists_the_services() -> None:
     assert names == {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
+async def test_calls_learn_when_the_drain_time_is_nearly_over() -> None:
+    async def last(_request: StringValue, _context: Any) -> AsyncIterator[StringValue]:
+        yield StringValue(value="begun")
+        await node.ending.wait()
+        yield StringValue(value="ended in good order")
+
+    node = build_node(NodeOptions(listen=LOOPBACK, drain_seconds=0.8), Stream=response_stream(last))
+    address = await node.start()
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        stream = Caller(channel).response_stream("Stream")
+        assert (await stream.read()).value == "begun"
+        stopping = asyncio.create_task(node.stop())
+        await asyncio.sleep(0.4)
+        assert not node.ending.is_set()
+        assert (await stream.read()).value == "ended in good order"
+        assert await stream.code() is grpc.StatusCode.OK
+        await stopping
+
+
 async def test_a_health_watcher_learns_of_the_end_and_does_not_hold_it_up() -> None:
     node = build_node(NodeOptions(listen=LOOPBACK, drain_seconds=30))
     address = await node.start()

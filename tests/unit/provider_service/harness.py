@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,8 @@ from provider_service.charging.pricing import PriceList
 from provider_service.charging.recovery import Recovery
 from provider_service.charging.refusals import DOMAIN
 from provider_service.charging.settler import Settler
+from provider_service.charging.stream_entry import StreamEntry
+from provider_service.charging.streams import PaidStreams
 from provider_service.journal.journal import Journal
 from provider_service.journal.memory import MemoryJournal
 from provider_service.services.service import Service
@@ -41,12 +43,14 @@ class Provider:
     channel: grpc.aio.Channel
     pending: PendingTasks
     address: str
+    streams: PaidStreams
 
     def serve(
         self,
         *,
         account_token: str,
         text: object = "hello",
+        service_input: Mapping[str, object] | None = None,
         service: str = "echo",
         request_id: str | None = None,
         timeout: float | None = 10,
@@ -55,7 +59,7 @@ class Provider:
             request_id=request_id or str(uuid.uuid4()),
             service=service,
             account_token=account_token,
-            input=to_struct({"text": text}),
+            input=to_struct({"text": text} if service_input is None else service_input),
         )
         return self.stub.ServeRequest(request, timeout=timeout)
 
@@ -77,7 +81,12 @@ class Provider:
 
 @asynccontextmanager
 async def providing(
-    broker_address: str, services: Sequence[Service], *, key: str = KEY, journal: Journal | None = None
+    broker_address: str,
+    services: Sequence[Service],
+    *,
+    key: str = KEY,
+    journal: Journal | None = None,
+    reader_seconds: float = 30.0,
 ) -> AsyncIterator[Provider]:
     pending = PendingTasks()
     options = NodeOptions(listen=Address(host="127.0.0.1", port=0))
@@ -87,12 +96,18 @@ async def providing(
         settler = Settler(kept, Payments(broker), services)
         recovering = asyncio.create_task(Recovery(kept, settler, kept=timedelta(days=30)).run())
         requests = PaidRequests(Payments(broker), journal=kept, settler=settler, pending=pending)
-        add_ProviderServiceServicer_to_server(ProviderServicer(PriceList(services), requests), node.server)
+        streams = PaidStreams(
+            broker,
+            pending=pending,
+            open_record=lambda request: StreamEntry(kept, request),
+            reader_seconds=reader_seconds,
+        )
+        add_ProviderServiceServicer_to_server(ProviderServicer(PriceList(services), requests, streams), node.server)
         address = await node.start()
         try:
             # No retries by the channel itself: a test sees each answer.
             async with grpc.aio.insecure_channel(str(address), options=[("grpc.enable_retries", 0)]) as channel:
-                yield Provider(ProviderServiceStub(channel), channel, pending, str(address))
+                yield Provider(ProviderServiceStub(channel), channel, pending, str(address), streams)
         finally:
             node.hurry()
             await node.stop()

@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 import uuid
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,12 +14,13 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client_stub.errors import UnavailableError
 from client_stub.provider import ProviderClient
 from client_stub.structs import from_struct
 from tests.unit.provider_service.broker_double import CAPTURED, KEY, RELEASED, BrokerDouble, refusal
 from tests.unit.provider_service.harness import until
+from tests.unit.provider_service.provider_process import finish, start
 
-ROOT = Path(__file__).parents[3]
 MODULE = '''
 import asyncio
 from pathlib import Path
@@ -45,10 +44,33 @@ class Held:
     async def close(self):
         print("service closed", flush=True)
 
+class Ticking:
+    """Streams a chunk now and then until it is ended."""
+
+    name, title, unit_name, input_schema, slice_credits, streams_only = "ticking", "Ticking", "tick", {}, 1000, True
+
+    def quote(self, service_input):
+        return Quote(credits=1000, breakdown={})
+
+    async def perform(self, service_input, charge):
+        raise NotImplementedError
+
+    async def stream(self, service_input, charge):
+        while True:
+            await charge.meter(1)
+            yield {"tick": True}
+            await asyncio.sleep(0.02)
+
+    async def close(self):
+        print("service closed", flush=True)
+
 def create(options):
     if options:
         raise ValueError(f"no options here: {sorted(options)}")
     return Held()
+
+def create_ticking(options):
+    return Ticking()
 
 def misnamed(options):
     return Held()
@@ -69,41 +91,19 @@ def installed(tmp_path: Path) -> Path:
         "[iap_mesh.services]\n"
         "held = held_services:create\n"
         "other = held_services:misnamed\n"
+        "ticking = held_services:create_ticking\n"
         "broken = held_services:broken\n"
         "missing = held_services.nowhere:create\n"
     )
     return tmp_path
 
 
-async def start(installed: Path, *arguments: str, **environment: str) -> Process:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IAP_")}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "provider_service",
-        "serve",
-        *arguments,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={
-            **inherited,
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{installed}",
-            "IAP_PROVIDER_KEY": KEY,
-            "IAP_PROVIDER_JOURNAL": f"sqlite:///{installed / 'journal.db'}",
-            **environment,
-        },
-    )
-
-
-async def finish(process: Process) -> tuple[int | None, str, str]:
-    output, errors = await asyncio.wait_for(process.communicate(), 20)
-    return process.returncode, output.decode(), errors.decode()
-
-
 @asynccontextmanager
-async def running(installed: Path, broker_address: str, *arguments: str) -> AsyncIterator[tuple[Process, str]]:
+async def running(
+    installed: Path, broker_address: str, *arguments: str, service: str = "held"
+) -> AsyncIterator[tuple[Process, str]]:
     process = await start(
-        installed, "--listen", "127.0.0.1:0", "--broker", broker_address, "--services", "held", *arguments
+        installed, "--listen", "127.0.0.1:0", "--broker", broker_address, "--services", service, *arguments
     )
     assert process.stdout is not None
     try:
@@ -166,6 +166,37 @@ async def test_a_request_that_outlasts_the_drain_is_released_before_the_end(
     assert [reservation.state for reservation in broker.reservations] == [RELEASED]
 
 
+@pytest.mark.parametrize("hurried", [False, True])
+async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
+    broker: BrokerDouble, broker_address: str, installed: Path, hurried: bool
+) -> None:
+    ticks, error = 0, None
+    async with (
+        running(installed, broker_address, "--drain-seconds", "1", service="ticking") as (process, address),
+        ProviderClient.connect(address) as client,
+    ):
+        token = broker.open_account(2000, service="ticking")
+        try:
+            async for response in client.serve_stream(service="ticking", input={}, account_token=token):
+                ticks = response.charged_credits
+                if ticks == 2:
+                    process.send_signal(signal.SIGTERM)
+                if ticks == 5 and hurried:
+                    process.send_signal(signal.SIGTERM)
+        except UnavailableError as stopped:
+            error = stopped
+        code, output, _ = await finish(process)
+    assert (code, output) == (0, "service closed\n")
+    (reservation,) = broker.reservations
+    assert reservation.state == CAPTURED
+    assert error is not None
+    if hurried:
+        assert reservation.captured_credits in (ticks, ticks + 1)
+    else:
+        assert (reservation.captured_credits, error.metadata["charged_credits"]) == (ticks, str(ticks))
+        assert ticks > 10, "it had the drain time"
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
@@ -175,7 +206,11 @@ async def test_a_request_that_outlasts_the_drain_is_released_before_the_end(
             {"IAP_PROVIDER_KEY": "a b"},
             "broker: the key must be visible ASCII characters without spaces",
         ),
-        (["--services", "fax"], {}, "unknown service 'fax': there are broken, held, missing, other, sms"),
+        (
+            ["--services", "fax"],
+            {},
+            "unknown service 'fax': there are broken, completion, held, missing, other, sms, ticking",
+        ),
         (["--services", "broken"], {}, "the service broken cannot be started: RuntimeError: cannot work"),
         (["--services", "missing"], {}, "the service missing cannot be started: ModuleNotFoundError"),
         (["--services", "other"], {}, "the service other calls itself 'held'"),
@@ -199,7 +234,7 @@ async def test_a_request_that_outlasts_the_drain_is_released_before_the_end(
 async def test_a_wrong_setting_ends_with_one_line(
     installed: Path, arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
-    code, output, errors = await finish(await start(installed, *arguments, **environment))
+    code, output, errors = await finish(await start(installed, *arguments, environment=environment))
     assert code == 2
     assert "listening" not in output
     assert len(errors.splitlines()) == 1

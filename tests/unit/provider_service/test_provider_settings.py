@@ -14,12 +14,15 @@ DEFAULTS: Mapping[str, Any] = {
     "journal": "none",
     "journal_days": 30,
     "services": None,
+    "service_references": (),
     "options": (),
     "tls_certificate": None,
     "tls_key": None,
     "insecure": False,
     "broker_ca": None,
     "broker_insecure": False,
+    "broker_transport": "unary",
+    "broker_connections": 1,
     "drain_seconds": 10.0,
     "max_concurrent_calls": None,
 }
@@ -78,6 +81,9 @@ def test_secrets_do_not_show() -> None:
         ({"key": None}, "IAP_PROVIDER_KEY"),
         ({"key": ""}, "IAP_PROVIDER_KEY"),
         ({"services": " , "}, "--services"),
+        ({"service_references": ["shop.greetings"]}, "--service must be MODULE:FUNCTION, such as rot13:rot13, not"),
+        ({"service_references": [":f"]}, "--service must be"),
+        ({"service_references": ["a/b.py:c"]}, "--service must be"),
         ({"options": ["sms"]}, "--option must be"),
         ({"options": ["sms=secret"]}, "not 'sms' and a value"),
         ({"options": [".a=secret"]}, "--option must be"),
@@ -94,3 +100,9 @@ def test_a_wrong_setting_is_named_without_its_secret(flags: dict[str, Any], mess
     with pytest.raises(StartupError, match=message) as caught:
         read(**flags)
     assert "secret" not in str(caught.value)
+
+
+def test_several_connections_to_the_broker_are_for_streams() -> None:
+    assert read(broker_transport="pipelined", broker_connections=3).broker_connections == 3
+    with pytest.raises(StartupError, match="--broker-transport pipelined"):
+        read(broker_connections=3)

@@ -9,8 +9,9 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from provider_service.gateways.gateway_error import GatewayError
 from provider_service.gateways.http_sms import HttpSmsGateway
-from provider_service.gateways.sms import GatewayError, SmsMessage, SmsReceipt
+from provider_service.gateways.sms import SmsMessage, SmsReceipt
 
 MESSAGE = SmsMessage(request_id="r-1", to="+12025550143", text="Grüße\n😀", segments=1, encoding="UCS-2")
 TOKEN = "s3cret-token"

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider_service.gateways import sandbox_sms
+from provider_service.gateways.gateway_error import GatewayError
 from provider_service.gateways.sandbox_sms import FAILING_RECIPIENT, SandboxSmsGateway
-from provider_service.gateways.sms import GatewayError, SmsMessage, SmsReceipt
+from provider_service.gateways.sms import SmsMessage, SmsReceipt
 from provider_service.services.sms.recipients import parse_recipient
 
 TO = "+12025550143"

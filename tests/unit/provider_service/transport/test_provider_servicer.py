@@ -68,16 +68,6 @@ async def test_services_are_listed_by_name(broker_address: str) -> None:
     assert from_struct(listed.services[0].input_schema)["required"] == ["text"]
 
 
-async def test_streams_are_not_offered_yet(provider: Provider) -> None:
-    async def read() -> None:
-        async for _ in provider.stub.ServeStream(provider_pb2.ServeStreamRequest(), timeout=5):
-            raise AssertionError("nothing is streamed")
-
-    refused = await refusal_of(read())
-    assert (refused.code, refused.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
-    assert refused.domain == "iap.provider"
-
-
 @pytest.mark.parametrize("name", ["", SERVICE_NAME])
 async def test_health_is_serving(provider: Provider, name: str) -> None:
     assert SERVICE_NAME == "iap.provider.v1.ProviderService"

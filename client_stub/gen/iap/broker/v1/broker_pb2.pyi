@@ -299,13 +299,22 @@ class ListReservationsResponse(_message.Message):
     def __init__(self, reservations: _Optional[_Iterable[_Union[Reservation, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class PipelineRequest(_message.Message):
-    __slots__ = ("operations",)
+    __slots__ = ("operations", "cancelled_sequences")
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     operations: _containers.RepeatedCompositeFieldContainer[PipelineOperation]
-    def __init__(self, operations: _Optional[_Iterable[_Union[PipelineOperation, _Mapping]]] = ...) -> None: ...
+    cancelled_sequences: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, operations: _Optional[_Iterable[_Union[PipelineOperation, _Mapping]]] = ..., cancelled_sequences: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PipelineOperation(_message.Message):
-    __slots__ = ("sequence", "reserve", "capture", "release", "extend", "charge", "refund")
+    __slots__ = ("sequence", "reserve", "capture", "release", "extend", "charge", "refund", "timeout", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RESERVE_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
@@ -313,6 +322,8 @@ class PipelineOperation(_message.Message):
     EXTEND_FIELD_NUMBER: _ClassVar[int]
     CHARGE_FIELD_NUMBER: _ClassVar[int]
     REFUND_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     reserve: ReserveRequest
     capture: CaptureRequest
@@ -320,7 +331,9 @@ class PipelineOperation(_message.Message):
     extend: ExtendRequest
     charge: ChargeRequest
     refund: RefundRequest
-    def __init__(self, sequence: _Optional[int] = ..., reserve: _Optional[_Union[ReserveRequest, _Mapping]] = ..., capture: _Optional[_Union[CaptureRequest, _Mapping]] = ..., release: _Optional[_Union[ReleaseRequest, _Mapping]] = ..., extend: _Optional[_Union[ExtendRequest, _Mapping]] = ..., charge: _Optional[_Union[ChargeRequest, _Mapping]] = ..., refund: _Optional[_Union[RefundRequest, _Mapping]] = ...) -> None: ...
+    timeout: _duration_pb2.Duration
+    metadata: _containers.ScalarMap[str, str]
+    def __init__(self, sequence: _Optional[int] = ..., reserve: _Optional[_Union[ReserveRequest, _Mapping]] = ..., capture: _Optional[_Union[CaptureRequest, _Mapping]] = ..., release: _Optional[_Union[ReleaseRequest, _Mapping]] = ..., extend: _Optional[_Union[ExtendRequest, _Mapping]] = ..., charge: _Optional[_Union[ChargeRequest, _Mapping]] = ..., refund: _Optional[_Union[RefundRequest, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class PipelineResponse(_message.Message):
     __slots__ = ("results",)

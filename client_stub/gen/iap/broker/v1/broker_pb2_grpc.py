@@ -176,8 +176,18 @@ class BrokerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Pipeline(self, request_iterator, context):
-        """Carries many operations over one stream, by the same rules as the unary calls. Operations of one message may
-        be answered in any order; each answer carries its operation's sequence.
+        """Carries many operations over one stream, by the same rules as the unary calls: each is admitted, checked, carried
+        out and refused by itself, with the stream's key as it is when the operation arrives. Each is answered exactly once,
+        as soon as its outcome is known, in any order; answers that are ready together share a message. The broker sends its
+        initial metadata as soon as it has let the stream in.
+        It works on some thousands of operations of a stream at most and reads no more until some are answered.
+        When the stream ends, what is unanswered may have been done or not: send it again on another stream, with the same
+        request_id. Once the caller sends no more, the stream ends with OK behind the last answer. The broker ends it behind
+        the answers to all that it has read: with UNAVAILABLE when it stops or the connection has grown old, with
+        UNAUTHENTICATED when the key is not valid any more, with INVALID_ARGUMENT for a message that breaks the rules of the
+        stream, of which it does nothing: too many or no operations, or a sequence that is unanswered already.
+        Errors of the stream: CREDENTIALS_MISSING, CREDENTIALS_INVALID, INVALID_ARGUMENT, UNAVAILABLE, OVERLOADED.
+        Errors of an operation: those of its unary call, and CANCELLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -84,8 +84,18 @@ class BrokerServiceStub:
     ListReservations: _grpc.UnaryUnaryMultiCallable[_broker_pb2.ListReservationsRequest, _broker_pb2.ListReservationsResponse]
     """Lists an account's reservations, newest first."""
     Pipeline: _grpc.StreamStreamMultiCallable[_broker_pb2.PipelineRequest, _broker_pb2.PipelineResponse]
-    """Carries many operations over one stream, by the same rules as the unary calls. Operations of one message may
-    be answered in any order; each answer carries its operation's sequence.
+    """Carries many operations over one stream, by the same rules as the unary calls: each is admitted, checked, carried
+    out and refused by itself, with the stream's key as it is when the operation arrives. Each is answered exactly once,
+    as soon as its outcome is known, in any order; answers that are ready together share a message. The broker sends its
+    initial metadata as soon as it has let the stream in.
+    It works on some thousands of operations of a stream at most and reads no more until some are answered.
+    When the stream ends, what is unanswered may have been done or not: send it again on another stream, with the same
+    request_id. Once the caller sends no more, the stream ends with OK behind the last answer. The broker ends it behind
+    the answers to all that it has read: with UNAVAILABLE when it stops or the connection has grown old, with
+    UNAUTHENTICATED when the key is not valid any more, with INVALID_ARGUMENT for a message that breaks the rules of the
+    stream, of which it does nothing: too many or no operations, or a sequence that is unanswered already.
+    Errors of the stream: CREDENTIALS_MISSING, CREDENTIALS_INVALID, INVALID_ARGUMENT, UNAVAILABLE, OVERLOADED.
+    Errors of an operation: those of its unary call, and CANCELLED.
     """
 
 @_typing.type_check_only
@@ -139,8 +149,18 @@ class BrokerServiceAsyncStub(BrokerServiceStub):
     ListReservations: _aio.UnaryUnaryMultiCallable[_broker_pb2.ListReservationsRequest, _broker_pb2.ListReservationsResponse]  # type: ignore[assignment]
     """Lists an account's reservations, newest first."""
     Pipeline: _aio.StreamStreamMultiCallable[_broker_pb2.PipelineRequest, _broker_pb2.PipelineResponse]  # type: ignore[assignment]
-    """Carries many operations over one stream, by the same rules as the unary calls. Operations of one message may
-    be answered in any order; each answer carries its operation's sequence.
+    """Carries many operations over one stream, by the same rules as the unary calls: each is admitted, checked, carried
+    out and refused by itself, with the stream's key as it is when the operation arrives. Each is answered exactly once,
+    as soon as its outcome is known, in any order; answers that are ready together share a message. The broker sends its
+    initial metadata as soon as it has let the stream in.
+    It works on some thousands of operations of a stream at most and reads no more until some are answered.
+    When the stream ends, what is unanswered may have been done or not: send it again on another stream, with the same
+    request_id. Once the caller sends no more, the stream ends with OK behind the last answer. The broker ends it behind
+    the answers to all that it has read: with UNAVAILABLE when it stops or the connection has grown old, with
+    UNAUTHENTICATED when the key is not valid any more, with INVALID_ARGUMENT for a message that breaks the rules of the
+    stream, of which it does nothing: too many or no operations, or a sequence that is unanswered already.
+    Errors of the stream: CREDENTIALS_MISSING, CREDENTIALS_INVALID, INVALID_ARGUMENT, UNAVAILABLE, OVERLOADED.
+    Errors of an operation: those of its unary call, and CANCELLED.
     """
 
 class BrokerServiceServicer:
@@ -241,8 +261,18 @@ class BrokerServiceServicer:
         request_iterator: _MaybeAsyncIterator[_broker_pb2.PipelineRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_broker_pb2.PipelineResponse], _abc.AsyncIterator[_broker_pb2.PipelineResponse]]:
-        """Carries many operations over one stream, by the same rules as the unary calls. Operations of one message may
-        be answered in any order; each answer carries its operation's sequence.
+        """Carries many operations over one stream, by the same rules as the unary calls: each is admitted, checked, carried
+        out and refused by itself, with the stream's key as it is when the operation arrives. Each is answered exactly once,
+        as soon as its outcome is known, in any order; answers that are ready together share a message. The broker sends its
+        initial metadata as soon as it has let the stream in.
+        It works on some thousands of operations of a stream at most and reads no more until some are answered.
+        When the stream ends, what is unanswered may have been done or not: send it again on another stream, with the same
+        request_id. Once the caller sends no more, the stream ends with OK behind the last answer. The broker ends it behind
+        the answers to all that it has read: with UNAVAILABLE when it stops or the connection has grown old, with
+        UNAUTHENTICATED when the key is not valid any more, with INVALID_ARGUMENT for a message that breaks the rules of the
+        stream, of which it does nothing: too many or no operations, or a sequence that is unanswered already.
+        Errors of the stream: CREDENTIALS_MISSING, CREDENTIALS_INVALID, INVALID_ARGUMENT, UNAVAILABLE, OVERLOADED.
+        Errors of an operation: those of its unary call, and CANCELLED.
         """
 
 def add_BrokerServiceServicer_to_server(servicer: BrokerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from iap.broker.v1 import broker_pb2 as iap_dot_broker_dot_v1_dot_broker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eiap/provider/v1/provider.proto\x12\x0fiap.provider.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1aiap/broker/v1/broker.proto\"\xaa\x01\n\x13ServeRequestRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x07service\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12%\n\raccount_token\x18\x03 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12.\n\x05input\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01\"\xab\x01\n\x14ServeRequestResponse\x12\'\n\x06output\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0ereservation_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63harged_credits\x18\x03 \x01(\x03\x12\'\n\x07\x62\x61lance\x18\x04 \x01(\x0b\x32\x16.iap.broker.v1.Balance\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xa9\x01\n\x12ServeStreamRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x07service\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12%\n\raccount_token\x18\x03 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12.\n\x05input\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01\"V\n\x13ServeStreamResponse\x12&\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0f\x63harged_credits\x18\x02 \x01(\x03\"^\n\x0cQuoteRequest\x12\x1e\n\x07service\x18\x01 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12.\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01\"_\n\rQuoteResponse\x12\x0f\n\x07\x63redits\x18\x01 \x01(\x03\x12\x11\n\tunit_name\x18\x02 \x01(\t\x12*\n\tbreakdown\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x15\n\x13ListServicesRequest\"H\n\x14ListServicesResponse\x12\x30\n\x08services\x18\x01 \x03(\x0b\x32\x1e.iap.provider.v1.ServedService\"q\n\rServedService\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x11\n\tunit_name\x18\x03 \x01(\t\x12-\n\x0cinput_schema\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct2\xef\x02\n\x0fProviderService\x12[\n\x0cServeRequest\x12$.iap.provider.v1.ServeRequestRequest\x1a%.iap.provider.v1.ServeRequestResponse\x12Z\n\x0bServeStream\x12#.iap.provider.v1.ServeStreamRequest\x1a$.iap.provider.v1.ServeStreamResponse0\x01\x12\x46\n\x05Quote\x12\x1d.iap.provider.v1.QuoteRequest\x1a\x1e.iap.provider.v1.QuoteResponse\x12[\n\x0cListServices\x12$.iap.provider.v1.ListServicesRequest\x1a%.iap.provider.v1.ListServicesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eiap/provider/v1/provider.proto\x12\x0fiap.provider.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1aiap/broker/v1/broker.proto\"\xaa\x01\n\x13ServeRequestRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x07service\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12%\n\raccount_token\x18\x03 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12.\n\x05input\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01\"\xab\x01\n\x14ServeRequestResponse\x12\'\n\x06output\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\x0ereservation_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63harged_credits\x18\x03 \x01(\x03\x12\'\n\x07\x62\x61lance\x18\x04 \x01(\x0b\x32\x16.iap.broker.v1.Balance\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"\xa9\x01\n\x12ServeStreamRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x07service\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12%\n\raccount_token\x18\x03 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xc8\x01\xba\x01\x01\x00\x12.\n\x05input\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01\"\xa9\x01\n\x13ServeStreamResponse\x12&\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0f\x63harged_credits\x18\x02 \x01(\x03\x12\x16\n\x0ereservation_id\x18\x03 \x01(\t\x12\'\n\x07\x62\x61lance\x18\x04 \x01(\x0b\x32\x16.iap.broker.v1.Balance\x12\x10\n\x08replayed\x18\x05 \x01(\x08\"^\n\x0cQuoteRequest\x12\x1e\n\x07service\x18\x01 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18?\xba\x01\x01\x00\x12.\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xc8\x01\x01\"_\n\rQuoteResponse\x12\x0f\n\x07\x63redits\x18\x01 \x01(\x03\x12\x11\n\tunit_name\x18\x02 \x01(\t\x12*\n\tbreakdown\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x15\n\x13ListServicesRequest\"H\n\x14ListServicesResponse\x12\x30\n\x08services\x18\x01 \x03(\x0b\x32\x1e.iap.provider.v1.ServedService\"q\n\rServedService\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x11\n\tunit_name\x18\x03 \x01(\t\x12-\n\x0cinput_schema\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct2\xef\x02\n\x0fProviderService\x12[\n\x0cServeRequest\x12$.iap.provider.v1.ServeRequestRequest\x1a%.iap.provider.v1.ServeRequestResponse\x12Z\n\x0bServeStream\x12#.iap.provider.v1.ServeStreamRequest\x1a$.iap.provider.v1.ServeStreamResponse0\x01\x12\x46\n\x05Quote\x12\x1d.iap.provider.v1.QuoteRequest\x1a\x1e.iap.provider.v1.QuoteResponse\x12[\n\x0cListServices\x12$.iap.provider.v1.ListServicesRequest\x1a%.iap.provider.v1.ListServicesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,18 +60,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVEREQUESTRESPONSE']._serialized_end=483
   _globals['_SERVESTREAMREQUEST']._serialized_start=486
   _globals['_SERVESTREAMREQUEST']._serialized_end=655
-  _globals['_SERVESTREAMRESPONSE']._serialized_start=657
-  _globals['_SERVESTREAMRESPONSE']._serialized_end=743
-  _globals['_QUOTEREQUEST']._serialized_start=745
-  _globals['_QUOTEREQUEST']._serialized_end=839
-  _globals['_QUOTERESPONSE']._serialized_start=841
-  _globals['_QUOTERESPONSE']._serialized_end=936
-  _globals['_LISTSERVICESREQUEST']._serialized_start=938
-  _globals['_LISTSERVICESREQUEST']._serialized_end=959
-  _globals['_LISTSERVICESRESPONSE']._serialized_start=961
-  _globals['_LISTSERVICESRESPONSE']._serialized_end=1033
-  _globals['_SERVEDSERVICE']._serialized_start=1035
-  _globals['_SERVEDSERVICE']._serialized_end=1148
-  _globals['_PROVIDERSERVICE']._serialized_start=1151
-  _globals['_PROVIDERSERVICE']._serialized_end=1518
+  _globals['_SERVESTREAMRESPONSE']._serialized_start=658
+  _globals['_SERVESTREAMRESPONSE']._serialized_end=827
+  _globals['_QUOTEREQUEST']._serialized_start=829
+  _globals['_QUOTEREQUEST']._serialized_end=923
+  _globals['_QUOTERESPONSE']._serialized_start=925
+  _globals['_QUOTERESPONSE']._serialized_end=1020
+  _globals['_LISTSERVICESREQUEST']._serialized_start=1022
+  _globals['_LISTSERVICESREQUEST']._serialized_end=1043
+  _globals['_LISTSERVICESRESPONSE']._serialized_start=1045
+  _globals['_LISTSERVICESRESPONSE']._serialized_end=1117
+  _globals['_SERVEDSERVICE']._serialized_start=1119
+  _globals['_SERVEDSERVICE']._serialized_end=1232
+  _globals['_PROVIDERSERVICE']._serialized_start=1235
+  _globals['_PROVIDERSERVICE']._serialized_end=1602
 # @@protoc_insertion_point(module_scope)

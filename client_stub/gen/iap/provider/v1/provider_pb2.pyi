@@ -48,12 +48,18 @@ class ServeStreamRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., service: _Optional[str] = ..., account_token: _Optional[str] = ..., input: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class ServeStreamResponse(_message.Message):
-    __slots__ = ("chunk", "charged_credits")
+    __slots__ = ("chunk", "charged_credits", "reservation_id", "balance", "replayed")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     CHARGED_CREDITS_FIELD_NUMBER: _ClassVar[int]
+    RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
+    BALANCE_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
     chunk: _struct_pb2.Struct
     charged_credits: int
-    def __init__(self, chunk: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., charged_credits: _Optional[int] = ...) -> None: ...
+    reservation_id: str
+    balance: _broker_pb2.Balance
+    replayed: bool
+    def __init__(self, chunk: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., charged_credits: _Optional[int] = ..., reservation_id: _Optional[str] = ..., balance: _Optional[_Union[_broker_pb2.Balance, _Mapping]] = ..., replayed: bool = ...) -> None: ...
 
 class QuoteRequest(_message.Message):
     __slots__ = ("service", "input")

@@ -45,10 +45,28 @@ class ProviderServiceStub:
     balance as it now stands, even if the price has changed since. `output` is absent if the server no longer has it.
     Errors: INVALID_ARGUMENT (fields of the input are named `input.…`), SERVICE_NOT_FOUND, INSUFFICIENT_CREDITS,
     ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PERMISSION_DENIED, SERVICE_FAILED, RESERVATION_RELEASED (a request that failed
-    before is not done again under its request_id), REQUEST_ID_REUSED.
+    before is not done again under its request_id), REQUEST_ID_REUSED (also for the id of a stream). A service that
+    answers in chunks only is refused as INVALID_ARGUMENT, with `service` as the field: use ServeStream.
     """
     ServeStream: _grpc.UnaryStreamMultiCallable[_provider_pb2.ServeStreamRequest, _provider_pb2.ServeStreamResponse]
-    """Serves one request in pieces, charging as it goes."""
+    """Serves one request in chunks, charging as it goes.
+    Credits are set aside in slices ahead of what the service meters, and a chunk is sent only when its credits are. A
+    chunk is charged once it has been written: what was delivered is paid and nothing more, however the stream ends.
+    The stream goes as fast as it is read; one that is not read for 30 s ends, and so does one whose caller leaves.
+    Without a deadline it goes on for as long as the account pays for it.
+    A stream that ends well has a last message without a chunk: `charged_credits` is final then, and `balance` stands
+    after it. After an error the final figure is that of the last message.
+    A service that answers in one piece is served and charged as by ServeRequest, replays included: its output is the
+    one chunk of the only message.
+    A request_id is streamed once. While its stream runs, a second call gets STREAM_RUNNING. When it has ended, chunks
+    cannot be given again and nothing is charged again: RESERVATION_CAPTURED, RESERVATION_RELEASED or
+    RESERVATION_EXPIRED, with the credits that were charged as `charged_credits` in the metadata. What was refused
+    before anything was reserved may be tried again with its id.
+    Errors: those of ServeRequest; INSUFFICIENT_CREDITS also when the credits run out midway, with the Offer;
+    STREAM_RUNNING, STREAM_NOT_READ; SERVICE_FAILED as DEADLINE_EXCEEDED at the caller's deadline; UNAVAILABLE with
+    RetryInfo when the server stops or its broker is out of reach for too long; INTERNAL. Those that end a stream of
+    this server's own accord have `charged_credits` in their metadata.
+    """
     Quote: _grpc.UnaryUnaryMultiCallable[_provider_pb2.QuoteRequest, _provider_pb2.QuoteResponse]
     """Tells what a request would cost. Reserves nothing and needs no account."""
     ListServices: _grpc.UnaryUnaryMultiCallable[_provider_pb2.ListServicesRequest, _provider_pb2.ListServicesResponse]
@@ -66,10 +84,28 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     balance as it now stands, even if the price has changed since. `output` is absent if the server no longer has it.
     Errors: INVALID_ARGUMENT (fields of the input are named `input.…`), SERVICE_NOT_FOUND, INSUFFICIENT_CREDITS,
     ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PERMISSION_DENIED, SERVICE_FAILED, RESERVATION_RELEASED (a request that failed
-    before is not done again under its request_id), REQUEST_ID_REUSED.
+    before is not done again under its request_id), REQUEST_ID_REUSED (also for the id of a stream). A service that
+    answers in chunks only is refused as INVALID_ARGUMENT, with `service` as the field: use ServeStream.
     """
     ServeStream: _aio.UnaryStreamMultiCallable[_provider_pb2.ServeStreamRequest, _provider_pb2.ServeStreamResponse]  # type: ignore[assignment]
-    """Serves one request in pieces, charging as it goes."""
+    """Serves one request in chunks, charging as it goes.
+    Credits are set aside in slices ahead of what the service meters, and a chunk is sent only when its credits are. A
+    chunk is charged once it has been written: what was delivered is paid and nothing more, however the stream ends.
+    The stream goes as fast as it is read; one that is not read for 30 s ends, and so does one whose caller leaves.
+    Without a deadline it goes on for as long as the account pays for it.
+    A stream that ends well has a last message without a chunk: `charged_credits` is final then, and `balance` stands
+    after it. After an error the final figure is that of the last message.
+    A service that answers in one piece is served and charged as by ServeRequest, replays included: its output is the
+    one chunk of the only message.
+    A request_id is streamed once. While its stream runs, a second call gets STREAM_RUNNING. When it has ended, chunks
+    cannot be given again and nothing is charged again: RESERVATION_CAPTURED, RESERVATION_RELEASED or
+    RESERVATION_EXPIRED, with the credits that were charged as `charged_credits` in the metadata. What was refused
+    before anything was reserved may be tried again with its id.
+    Errors: those of ServeRequest; INSUFFICIENT_CREDITS also when the credits run out midway, with the Offer;
+    STREAM_RUNNING, STREAM_NOT_READ; SERVICE_FAILED as DEADLINE_EXCEEDED at the caller's deadline; UNAVAILABLE with
+    RetryInfo when the server stops or its broker is out of reach for too long; INTERNAL. Those that end a stream of
+    this server's own accord have `charged_credits` in their metadata.
+    """
     Quote: _aio.UnaryUnaryMultiCallable[_provider_pb2.QuoteRequest, _provider_pb2.QuoteResponse]  # type: ignore[assignment]
     """Tells what a request would cost. Reserves nothing and needs no account."""
     ListServices: _aio.UnaryUnaryMultiCallable[_provider_pb2.ListServicesRequest, _provider_pb2.ListServicesResponse]  # type: ignore[assignment]
@@ -89,7 +125,8 @@ class ProviderServiceServicer:
         balance as it now stands, even if the price has changed since. `output` is absent if the server no longer has it.
         Errors: INVALID_ARGUMENT (fields of the input are named `input.…`), SERVICE_NOT_FOUND, INSUFFICIENT_CREDITS,
         ACCOUNT_NOT_FOUND, ACCOUNT_SUSPENDED, PERMISSION_DENIED, SERVICE_FAILED, RESERVATION_RELEASED (a request that failed
-        before is not done again under its request_id), REQUEST_ID_REUSED.
+        before is not done again under its request_id), REQUEST_ID_REUSED (also for the id of a stream). A service that
+        answers in chunks only is refused as INVALID_ARGUMENT, with `service` as the field: use ServeStream.
         """
 
     def ServeStream(
@@ -97,7 +134,24 @@ class ProviderServiceServicer:
         request: _provider_pb2.ServeStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_provider_pb2.ServeStreamResponse], _abc.AsyncIterator[_provider_pb2.ServeStreamResponse]]:
-        """Serves one request in pieces, charging as it goes."""
+        """Serves one request in chunks, charging as it goes.
+        Credits are set aside in slices ahead of what the service meters, and a chunk is sent only when its credits are. A
+        chunk is charged once it has been written: what was delivered is paid and nothing more, however the stream ends.
+        The stream goes as fast as it is read; one that is not read for 30 s ends, and so does one whose caller leaves.
+        Without a deadline it goes on for as long as the account pays for it.
+        A stream that ends well has a last message without a chunk: `charged_credits` is final then, and `balance` stands
+        after it. After an error the final figure is that of the last message.
+        A service that answers in one piece is served and charged as by ServeRequest, replays included: its output is the
+        one chunk of the only message.
+        A request_id is streamed once. While its stream runs, a second call gets STREAM_RUNNING. When it has ended, chunks
+        cannot be given again and nothing is charged again: RESERVATION_CAPTURED, RESERVATION_RELEASED or
+        RESERVATION_EXPIRED, with the credits that were charged as `charged_credits` in the metadata. What was refused
+        before anything was reserved may be tried again with its id.
+        Errors: those of ServeRequest; INSUFFICIENT_CREDITS also when the credits run out midway, with the Offer;
+        STREAM_RUNNING, STREAM_NOT_READ; SERVICE_FAILED as DEADLINE_EXCEEDED at the caller's deadline; UNAVAILABLE with
+        RetryInfo when the server stops or its broker is out of reach for too long; INTERNAL. Those that end a stream of
+        this server's own accord have `charged_credits` in their metadata.
+        """
 
     def Quote(
         self,

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from provider_service.gateways.sandbox_sms import FAILING_RECIPIENT
+from provider_service.sdk.testing import FakeCharge
 from provider_service.services.service import (
     AfterCrash,
     FieldViolation,
@@ -16,7 +17,6 @@ from provider_service.services.service import (
     ServiceFailure,
 )
 from provider_service.services.sms import create_service
-from tests.unit.provider_service.services.service_charge import ServiceCharge
 
 TO = "+12025550143"
 
@@ -157,7 +157,7 @@ def test_an_invalid_input_reads_as_one_line() -> None:
 
 
 async def test_a_message_is_handed_to_the_gateway(service: Service, outbox: Path) -> None:
-    output = await service.perform({"to": "+4402079460000", "text": "Grüße 😀"}, ServiceCharge("r-1"))
+    output = await service.perform({"to": "+4402079460000", "text": "Grüße 😀"}, FakeCharge(request_id="r-1"))
     assert output == {
         "message_id": "sandbox-r-1",
         "to": "+442079460000",
@@ -172,13 +172,13 @@ async def test_a_message_is_handed_to_the_gateway(service: Service, outbox: Path
 
 async def test_an_invalid_input_is_not_sent(service: Service, outbox: Path) -> None:
     with pytest.raises(InvalidInput):
-        await service.perform({"to": TO, "text": ""}, ServiceCharge("r-1"))
+        await service.perform({"to": TO, "text": ""}, FakeCharge(request_id="r-1"))
     assert read(outbox) == ""
 
 
 async def test_a_gateway_that_refuses_is_a_failure_for_good(service: Service, outbox: Path) -> None:
     with pytest.raises(ServiceFailure) as caught:
-        await service.perform({"to": FAILING_RECIPIENT, "text": "Hi"}, ServiceCharge("r-1"))
+        await service.perform({"to": FAILING_RECIPIENT, "text": "Hi"}, FakeCharge(request_id="r-1"))
     assert not caught.value.retryable
     assert caught.value.message == str(caught.value)
     assert str(caught.value) == (
@@ -193,7 +193,7 @@ async def test_a_gateway_out_of_reach_is_a_failure_worth_a_retry(
     url = f"http://127.0.0.1:{unused_tcp_port}/send?key=s3cret"
     service = make_service({"gateway": "http", "url": url, "token": "s3cret"})
     with pytest.raises(ServiceFailure) as caught:
-        await service.perform({"to": TO, "text": "Hi"}, ServiceCharge("r-1"))
+        await service.perform({"to": TO, "text": "Hi"}, FakeCharge(request_id="r-1"))
     assert caught.value.retryable
     assert "s3cret" not in str(caught.value)
 
@@ -202,8 +202,8 @@ async def test_the_recipients_that_fail_can_be_chosen(make_service: ServiceMaker
     service = make_service({"outbox": str(outbox), "fail": "+61491570156,+4402079460000"})
     for failing in ("+61491570156", "+442079460000"):
         with pytest.raises(ServiceFailure):
-            await service.perform({"to": failing, "text": "Hi"}, ServiceCharge("r-1"))
-    await service.perform({"to": FAILING_RECIPIENT, "text": "Hi"}, ServiceCharge("r-1"))
+            await service.perform({"to": failing, "text": "Hi"}, FakeCharge(request_id="r-1"))
+    await service.perform({"to": FAILING_RECIPIENT, "text": "Hi"}, FakeCharge(request_id="r-1"))
 
 
 def test_the_schema_describes_the_input(service: Service) -> None:

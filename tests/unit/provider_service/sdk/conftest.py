@@ -1,0 +1,8 @@
+import pytest
+
+from provider_service.sdk.testing import FakeCharge
+
+
+@pytest.fixture
+def charge() -> FakeCharge:
+    return FakeCharge()
