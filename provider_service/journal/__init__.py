@@ -12,6 +12,7 @@ crash that loses them finds the step before, and what that leads to is the same 
     found = await journal.open(new_entry(…))      before Reserve; returns the entry there is, or None for a new one
     await journal.working(key, reservation_id=…)  before the work
     await journal.done(key, credits=…, output=…)  before Capture
+    await journal.failed(key, reservation_id=…)   instead, before callers are told
     journal.captured(key, …) / journal.released(key, …)
     journal.remove(key)                           when the broker refused to reserve: the id is not used up
 

@@ -16,17 +16,23 @@ from tests.chaos.providers.customers import Counter, keep_asking
 from tests.chaos.providers.fault_point_names import POINTS
 from tests.chaos.providers.paid_books import reckon, summary
 from tests.chaos.providers.provider_stage import BROKER, PROVIDER, ProviderStage, provider_stage
-from tests.chaos.stage import SECONDS_PER_KILL, SEED_VARIABLE, channel_to, kills_wanted
+from tests.chaos.stage import KILLS_VARIABLE, SECONDS_PER_KILL, SEED_VARIABLE, channel_to, kills_wanted
 from tests.databases import DatabaseKind, DatabaseMaker
 
 KILLS = kills_wanted(20)
+IN_FULL = KILLS_VARIABLE in os.environ
 CUSTOMERS = 8
 _POINT_SECONDS = 2.0
 
 
 @pytest.mark.timeout(120 + SECONDS_PER_KILL * KILLS)
-async def test_on_sqlite(databases: DatabaseMaker, tmp_path: Path) -> None:
-    await kill_again_and_again(databases.make(DatabaseKind.SQLITE), f"sqlite:///{tmp_path}/journal.db", tmp_path)
+@pytest.mark.parametrize("kind", list(DatabaseKind) if IN_FULL else [DatabaseKind.SQLITE], ids=str)
+async def test_each_request_is_paid_once_or_not_at_all(
+    databases: DatabaseMaker, tmp_path: Path, kind: DatabaseKind
+) -> None:
+    database_url = databases.make(kind)
+    journal_url = databases.make(kind) if kind is DatabaseKind.POSTGRESQL else f"sqlite:///{tmp_path}/journal.db"
+    await kill_again_and_again(database_url, journal_url, tmp_path)
 
 
 async def kill_again_and_again(database_url: str, journal_url: str, directory: Path) -> None:
