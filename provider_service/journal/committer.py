@@ -47,6 +47,7 @@ class Committer:
         self._probing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
+        self._others: set[asyncio.Task[Any]] = set()
         self._failure: JournalUnavailableError | None = None
         self._closed = False
 
@@ -72,8 +73,16 @@ class Committer:
         self._start_later()
 
     async def run(self, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """Does something else with the store between two batches."""
+        """Does something else with the store between two batches; to its end, even if the caller is cancelled."""
+        task = self._loop.create_task(self._run(work))
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+        return await asyncio.shield(task)
+
+    async def _run(self, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         async with self._turn:
+            if self._failure is not None:
+                raise self._failure
             try:
                 return await work()
             except JournalUnavailableError as error:
