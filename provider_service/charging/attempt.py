@@ -27,7 +27,7 @@ from provider_service.charging.running_charge import CreditsRefused, RunningChar
 from provider_service.journal.entries import Entry
 from provider_service.journal.errors import JournalUnavailableError
 from provider_service.journal.journal import Journal
-from provider_service.services.service import AfterCrash, InvalidInput, ServiceFailure
+from provider_service.services.service import AfterCrash, InvalidInput, ServiceFailure, after_crash_of
 
 _JOURNAL_DELAY_SECONDS: Final = 0.2
 _logger = get_logger("provider_service.charging")
@@ -257,7 +257,7 @@ class Attempt:
         try:
             is_ours = await self._journal.failed(self.request.key, reservation_id=reservation_id)
         except JournalUnavailableError:
-            if self.request.service.after_crash is AfterCrash.RESUME:
+            if after_crash_of(self.request.service) is AfterCrash.RESUME:
                 # A crash before the release would have the work done and charged after all.
                 error = refusals.not_settled()
             is_ours = True

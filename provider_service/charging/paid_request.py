@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Final
 
 from provider_service.journal.entries import Entry, RequestKey, new_entry
-from provider_service.services.service import AfterCrash, Json, Service
+from provider_service.services.service import AfterCrash, Json, Service, after_crash_of
 
 # The label of a reservation that tells which request it was made for.
 DIGEST_LABEL: Final = "request_digest"
@@ -49,7 +49,7 @@ class PaidRequest:
 
     def to_entry(self) -> Entry:
         """Returns what the journal opens with; the input only where a crash may not cut the work off."""
-        is_resumed = self.service.after_crash is AfterCrash.RESUME
+        is_resumed = after_crash_of(self.service) is AfterCrash.RESUME
         return new_entry(
             self.key,
             digest=self.digest,

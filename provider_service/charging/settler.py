@@ -26,7 +26,7 @@ from provider_service.charging.stream_request import operation_id
 from provider_service.journal.entries import Entry, Kind, RequestKey, Step
 from provider_service.journal.errors import JournalUnavailableError
 from provider_service.journal.journal import Journal
-from provider_service.services.service import AfterCrash, InvalidInput, Service, ServiceFailure
+from provider_service.services.service import AfterCrash, InvalidInput, Service, ServiceFailure, after_crash_of
 
 _RETRY_SECONDS: Final = 1.0
 _ACTIVE: Final = ReservationState.RESERVATION_STATE_ACTIVE
@@ -97,7 +97,7 @@ class Settler:
     def _resumed(self, entry: Entry) -> Service | None:
         """Returns the service that goes on with an entry's work; None if there is none, or not here any more."""
         service = self._services.get(entry.service)
-        is_resumed = service is not None and service.after_crash is AfterCrash.RESUME
+        is_resumed = service is not None and after_crash_of(service) is AfterCrash.RESUME
         return service if is_resumed and entry.service_input is not None else None
 
     async def _settle_reserving(self, entry: Entry) -> None:
