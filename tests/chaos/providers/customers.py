@@ -28,6 +28,7 @@ _UNCLEAR = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
 _PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 0.3
 
 
 @dataclass(slots=True)
@@ -117,12 +118,12 @@ async def keep_asking(counter: Counter, chance: random.Random, stopped: asyncio.
     while not stopped.is_set():
         asked = counter.new(
             chance.choice(("once", "once", "again")),
-            poor=chance.random() < 0.05,
+            poor=chance.random() < 0.08,
             seconds=chance.choice((0, 0, chance.uniform(0, 0.05))),
             fails=chance.random() < 0.1,
         )
         seconds = PATIENCE_SECONDS if chance.random() < 0.9 else chance.uniform(0.01, 0.2)
         while not await counter.ask(asked, seconds=seconds):
-            if stopped.is_set() or chance.random() < 0.1:
+            if stopped.is_set() or chance.random() < 0.05:
                 break
-            await asyncio.sleep(chance.uniform(0.0, _PAUSE_SECONDS))
+            await asyncio.sleep(chance.uniform(0.0, _LONGEST_PAUSE_SECONDS))

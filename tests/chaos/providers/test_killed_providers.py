@@ -21,8 +21,8 @@ from tests.databases import DatabaseKind, DatabaseMaker
 
 KILLS = kills_wanted(20)
 IN_FULL = KILLS_VARIABLE in os.environ
-CUSTOMERS = 8
-_POINT_SECONDS = 2.0
+CUSTOMERS = 6
+_POINT_SECONDS = 1.0
 
 
 @pytest.mark.timeout(120 + SECONDS_PER_KILL * KILLS)
@@ -59,7 +59,7 @@ async def kill_again_and_again(database_url: str, journal_url: str, directory: P
 
 async def _strike(stage: ProviderStage, counter: Counter, chance: random.Random) -> None:
     for _ in range(KILLS):
-        await counter.answers.wait_for(chance.randint(1, 30), alive=lambda: True)
+        await counter.answers.wait_for(chance.randint(1, 15), alive=lambda: True)
         victims = chance.choice(((PROVIDER,), (PROVIDER,), (PROVIDER,), (BROKER,), (PROVIDER, BROKER)))
         if PROVIDER in victims and chance.random() < 0.5:
             await _let_die_at_a_point(stage, chance)
@@ -71,7 +71,7 @@ async def _strike(stage: ProviderStage, counter: Counter, chance: random.Random)
 
 async def _let_die_at_a_point(stage: ProviderStage, chance: random.Random) -> None:
     """Waits until the provider has killed itself; or a while, for some points are seldom passed."""
-    stage.arm(chance.choice(POINTS), count=chance.randint(1, 5), then="KILL")
+    stage.arm(chance.choice(POINTS), count=chance.randint(1, 3), then="KILL")
     try:
         async with asyncio.timeout(_POINT_SECONDS):
             await stage.provider.wait()
