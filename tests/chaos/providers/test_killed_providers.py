@@ -60,7 +60,7 @@ async def kill_again_and_again(database_url: str, journal_url: str, directory: P
 async def _strike(stage: ProviderStage, counter: Counter, chance: random.Random) -> None:
     for _ in range(KILLS):
         await counter.answers.wait_for(chance.randint(1, 15), alive=lambda: True)
-        victims = chance.choice(((PROVIDER,), (PROVIDER,), (PROVIDER,), (BROKER,), (PROVIDER, BROKER)))
+        victims = chance.choice((*[(PROVIDER,)] * 4, (BROKER,), (PROVIDER, BROKER)))
         if PROVIDER in victims and chance.random() < 0.5:
             await _let_die_at_a_point(stage, chance)
         else:
