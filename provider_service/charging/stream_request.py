@@ -34,4 +34,9 @@ class StreamRequest(PaidRequest):
 
     def operation_id(self, operation: str) -> str:
         """Returns the id of one of the many calls to the broker for this request; the same in every try."""
-        return str(uuid.uuid5(uuid.UUID(self.request_id), operation))
+        return operation_id(self.request_id, operation)
+
+
+def operation_id(request_id: str, operation: str) -> str:
+    """Returns the id of one of the many calls to the broker for a stream; the same in every try."""
+    return str(uuid.uuid5(uuid.UUID(request_id), operation))
