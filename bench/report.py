@@ -11,6 +11,7 @@ TITLES: Final[Mapping[str, str]] = {
     "grpc": "The broker over gRPC",
     "hot": "One hot account over gRPC",
     "history": "A long past",
+    "serve": "A request through provider and broker",
     "memory": "Memory",
 }
 BEGIN: Final = "<!-- figures: written by `make bench` -->"
@@ -86,6 +87,8 @@ def _comparisons(comparisons: Sequence[Comparison]) -> str:
 def _target(comparison: Comparison) -> str:
     if comparison.at_least is not None:
         return f"≥ {comparison.at_least:g}"
+    if comparison.median_at_most is not None:
+        return f"≤ {comparison.median_at_most:g}"
     return "" if comparison.at_most is None else f"≤ {comparison.at_most:g}"
 
 

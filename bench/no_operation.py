@@ -1,0 +1,13 @@
+"""A service that does nothing for one credit: what is measured is all that stands around the work."""
+
+from collections.abc import Mapping
+
+from provider_service.sdk import Charge, service
+
+from bench.seeding import SERVICE
+
+
+@service(name=SERVICE, title="Nothing", unit="request", price=1)
+async def no_operation(_request: Mapping[str, object], _charge: Charge) -> dict[str, str]:
+    """Does nothing."""
+    return {"done": "nothing"}
