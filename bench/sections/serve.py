@@ -119,7 +119,7 @@ class ServeSection:
 
 def _provider_flags(directory: Path) -> dict[str, tuple[str, ...]]:
     """Returns how each provider is started."""
-    flags = {}
+    flags: dict[str, tuple[str, ...]] = {}
     for transport in (_UNARY, _PIPELINED):
         journal = f"sqlite:///{directory / f'journal-{transport}.db'}"
         flags[transport] = ("--broker-transport", transport, "--journal", journal)
