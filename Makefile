@@ -36,9 +36,10 @@ bench: setup  ## Measure everything against its baselines, into docs/performance
 	@$(BIN)/python -m bench --publish
 
 # Prints its seed; with IAP_CHAOS_SEED=… it makes the same choices again, though not at the same instants.
-chaos: setup  ## Crash brokers and databases under load, IAP_CHAOS_KILLS=300 times each, then check the books
+chaos: setup  ## Crash brokers, providers and databases under load, IAP_CHAOS_KILLS=300 times each, then check the books
 	IAP_CHAOS_KILLS=$(IAP_CHAOS_KILLS) $(BIN)/python -m pytest -n 2 --dist loadfile -rP --show-capture=stdout \
-		tests/chaos/test_killed_brokers.py tests/chaos/test_killed_sales.py tests/chaos/test_crashed_databases.py
+		tests/chaos/test_killed_brokers.py tests/chaos/test_killed_sales.py tests/chaos/test_crashed_databases.py \
+		tests/chaos/providers
 
 mutants: $(MUTANT_VENV)/.installed  ## Change the ledger's rules spot by spot to see whether a test notices (about 5 minutes)
 	@$(MUTANT_VENV)/bin/python deploy/mutants.py

@@ -75,15 +75,16 @@ class LocalMesh:
     def add_provider(self, *, key: str, listen: str = ANY_PORT, arguments: Sequence[str] = ()) -> NodeProcess:
         """Return a provider that works with this mesh's broker, which has been started; start it next.
 
-        Its sandbox gateway writes to `outbox_path`.
+        Its sandbox gateway writes to `outbox_path`; its journal is its own.
         """
+        number = len(self._providers) + 1
+        journal = f"sqlite:///{self.directory / f'provider-journal-{number}.db'}"
         options = ("--option", f"sms.outbox={self.outbox_path}")
         command = NodeCommand(
             module=_PROVIDER,
-            arguments=("--broker", self.broker.address, *options, *arguments),
+            arguments=("--broker", self.broker.address, "--journal", journal, *options, *arguments),
             environment={"IAP_PROVIDER_KEY": key},
         )
-        number = len(self._providers) + 1
         name = "provider.log" if number == 1 else f"provider-{number}.log"
         provider = NodeProcess(command, log_path=self.directory / name, listen=listen)
         self._providers.append(provider)

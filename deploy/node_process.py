@@ -63,6 +63,11 @@ class NodeProcess:
         return self._http_address
 
     @property
+    def pid(self) -> int | None:
+        """The process's id; None when it was not started."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process has been started and has not ended."""
         return self._process is not None and self._process.returncode is None

@@ -34,6 +34,19 @@ def command() -> None:
 @_setting("--listen", default="127.0.0.1:50052", show_default=True, help="Address to serve on; port 0 picks one.")
 @_setting("--broker", default="127.0.0.1:50051", show_default=True, help="Where the broker is, as a gRPC target.")
 @_setting("--key", help="The provider's key. Prefer the environment: other users can see flags.")
+@_setting(
+    "--journal",
+    default="sqlite:///var/provider-journal.db",
+    show_default=True,
+    help="Where to keep what becomes of requests: a SQLite file, or PostgreSQL for several providers; or none.",
+)
+@_setting(
+    "--journal-days",
+    type=click.IntRange(1, 3650),
+    default=30,
+    show_default=True,
+    help="How long outputs are kept there for retries of their requests.",
+)
 @_setting("--services", help="Names of the services to offer, with commas between them; default: all installed.")
 @_setting(
     "--service",

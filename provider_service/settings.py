@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ SETTING_NAMES: Final = (
     "listen",
     "broker",
     "key",
+    "journal",
+    "journal_days",
     "services",
     "service",
     "option",
@@ -32,6 +35,7 @@ SETTING_NAMES: Final = (
     "drain_seconds",
     "max_concurrent_calls",
 )
+NO_JOURNAL: Final = "none"
 _DRAIN_SECONDS_MAXIMUM: Final = 3600
 _SETTING_VARIABLES: Final = frozenset(ENVIRONMENT_PREFIX + name.upper() for name in SETTING_NAMES)
 
@@ -40,6 +44,7 @@ _SETTING_VARIABLES: Final = frozenset(ENVIRONMENT_PREFIX + name.upper() for name
 class Settings:
     """How this provider listens, which broker it works with, and what it sells.
 
+    `journal_url` None: what becomes of requests is kept in memory alone.
     `service_names` None: every service there is, or only those that `service_references` name as MODULE:FUNCTION.
     `options` are those given as flags, by service and option name; `environment` holds those variables that may be
     options of services.
@@ -48,6 +53,8 @@ class Settings:
     listen: Address
     broker: str
     key: str = field(repr=False)
+    journal_url: str | None = field(default=None, repr=False)
+    journal_kept: timedelta = timedelta(days=30)
     service_names: tuple[str, ...] | None = None
     service_references: tuple[str, ...] = ()
     options: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
@@ -67,6 +74,8 @@ def read_settings(
     listen: str,
     broker: str,
     key: str | None,
+    journal: str,
+    journal_days: int,
     services: str | None,
     service_references: Iterable[str],
     options: Iterable[str],
@@ -92,6 +101,8 @@ def read_settings(
         listen=parse_address(listen),
         broker=broker,
         key=key,
+        journal_url=None if journal == NO_JOURNAL else journal,
+        journal_kept=timedelta(days=journal_days),
         service_names=_read_service_names(services),
         service_references=tuple(_read_reference(reference) for reference in dict.fromkeys(service_references)),
         options=dict(_read_option(option) for option in options),

@@ -9,15 +9,13 @@
   captured whoever still waits.
 - A request that failed after its credits were reserved is not done again under its id. One that was refused before
   that may be tried again.
+- Work that is done is not done again. Who comes with its id gets the same output, once it is paid.
 
-What is not covered yet, because records of what was served are kept in the memory of one process:
+All that holds across crashes and, where they share a journal, across processes: each step is in the journal
+(provider_service/journal) before the next is taken, and `Recovery` has the `Settler` bring to an end what a process has
+left open. docs/journal.md tells how, and what is lost without a journal.
 
-- After a restart, or in another process, a replay is recognised by the broker's reservation. It is not charged
-  again, whatever it would cost by now, but its output is gone.
-- When a process dies between reserve and capture, a retry does the work again; that it takes effect only once is
-  then up to the service, which gets the same request_id. Without a retry the credits come back at expiry.
-- When no answer to a Reserve arrives, what it may have reserved is left for a retry with the id to go on with.
-  Without one it stays reserved until it expires.
-- Two processes that get the same request_id at the same moment both work, and one of them charges. When one fails,
-  it releases the reservation under the other's hands, whose work then stays unpaid.
+What is not covered, as processes that serve the same accounts are to share a journal: two with journals of their own
+that get the same request_id at the same moment both work, and one of them charges. When one fails, it releases the
+reservation under the other's hands, whose work is then paid by a retry or not at all.
 """

@@ -9,10 +9,14 @@ from typing import Final
 from google.rpc import status_pb2
 
 from client_stub.errors import (
+    AlreadyExistsError,
     CredentialsError,
     DeadlineExceededError,
     IapError,
     InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
     ReservationStateError,
     TemporaryError,
 )
@@ -38,6 +42,14 @@ _PASSED_ON: Final = frozenset(
         "OVERLOADED",
         "UNAVAILABLE",
     }
+)
+# What says for good that nothing was done. A key that is refused now may have been good for an earlier try.
+_REFUSALS: Final = (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
 )
 _ACCOUNT_TOKEN: Final = "account_token"  # noqa: S105 - a field's name
 _logger = get_logger("provider_service.charging")
@@ -78,6 +90,11 @@ def to_call_error(error: IapError, *, rpc: str) -> CallError:
         return invalid_argument(DOMAIN, [FieldViolation(_ACCOUNT_TOKEN, error.violations[_ACCOUNT_TOKEN])])
     _logger.error("broker.call_failed", rpc=rpc, reason=error.reason, code=error.code.name, cause=error.message)
     return internal(DOMAIN)
+
+
+def is_refusal(error: CallError) -> bool:
+    """Whether an error from `to_call_error` says for good that the broker has done nothing."""
+    return isinstance(error.__cause__, _REFUSALS)
 
 
 def log_unpaid_work(error: IapError, *, reservation_id: str) -> None:

@@ -11,7 +11,7 @@ from mesh_runtime.call_errors import CallError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """The work is done and paid. `output` is None when this process does not have it."""
+    """The work is done and paid. `output` is None when nobody has it any more."""
 
     output: Struct | None
     reservation_id: str
@@ -22,10 +22,9 @@ class Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The request ends with an error. `released_reservation_id` is set when its credits are given back."""
+    """The request ends with an error."""
 
     error: CallError
-    released_reservation_id: str | None = None
 
 
 Outcome: TypeAlias = Served | Refused

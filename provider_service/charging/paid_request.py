@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final
 
-from provider_service.services.service import Json, Service
-
-RequestKey: TypeAlias = tuple[bytes, str]
+from provider_service.journal.entries import Entry, RequestKey, new_entry
+from provider_service.services.service import AfterCrash, Json, Service, after_crash_of
 
 # The label of a reservation that tells which request it was made for.
 DIGEST_LABEL: Final = "request_digest"
@@ -47,3 +46,14 @@ class PaidRequest:
     def _digest_of(self, *parts: Json | Mapping[str, Json]) -> str:
         canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hmac.new(self.account_token.encode(), canonical.encode(), "sha256").hexdigest()[:32]
+
+    def to_entry(self) -> Entry:
+        """Returns what the journal opens with; the input only where a crash may not cut the work off."""
+        is_resumed = after_crash_of(self.service) is AfterCrash.RESUME
+        return new_entry(
+            self.key,
+            digest=self.digest,
+            service=self.service.name,
+            account_token=self.account_token,
+            service_input=json.dumps(self.service_input).encode() if is_resumed else None,
+        )

@@ -2,15 +2,22 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from typing import Final
 
 from mesh_runtime.pending_tasks import PendingTasks
 from provider_service.charging.attempt import Attempt
-from provider_service.charging.budgets import RESERVE_SECONDS, clamp_seconds, running_call_times
+from provider_service.charging.budgets import running_call_times
+from provider_service.charging.earlier_requests import EarlierRequests
 from provider_service.charging.outcomes import Outcome, Refused, Served
-from provider_service.charging.paid_request import PaidRequest, RequestKey
+from provider_service.charging.paid_request import PaidRequest
 from provider_service.charging.payments import Payments
-from provider_service.charging.records import Records
-from provider_service.charging.refusals import request_id_reused, reservation_released
+from provider_service.charging.refusals import request_id_reused
+from provider_service.charging.settler import Settler
+from provider_service.journal.entries import RequestKey
+from provider_service.journal.journal import Journal
+
+# How long a request that was left in the midst waits for its callers to come back.
+UNSETTLED_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +32,12 @@ class PaidRequests:
     Work that outlives its callers runs in `pending`, which whoever stops the process drains.
     """
 
-    def __init__(self, payments: Payments, *, pending: PendingTasks, records: Records | None = None) -> None:
+    def __init__(self, payments: Payments, *, journal: Journal, settler: Settler, pending: PendingTasks) -> None:
         self._payments = payments
+        self._journal = journal
+        self._settler = settler
+        self._earlier = EarlierRequests(journal, payments, settler)
         self._pending = pending
-        self._records = Records() if records is None else records
         self._running: dict[RequestKey, _Running] = {}
 
     async def serve(self, request: PaidRequest) -> Served:
@@ -36,9 +45,6 @@ class PaidRequests:
 
         Raises CallError.
         """
-        settled = self._records.find(request)
-        if settled is not None:
-            return await self._replay(request, settled)
         running = self._running.get(request.key)
         if running is None:
             return _to_served(await self._answer(self._start(request)))
@@ -47,33 +53,29 @@ class PaidRequests:
         return replace(_to_served(await self._answer(running)), replayed=True)
 
     def _start(self, request: PaidRequest) -> _Running:
-        attempt = Attempt(request, payments=self._payments, pending=self._pending)
+        attempt = Attempt(
+            request, journal=self._journal, payments=self._payments, earlier=self._earlier, pending=self._pending
+        )
         running = _Running(attempt, self._pending.run_shielded(self._carry_out(attempt)))
         self._running[request.key] = running
         return running
 
     async def _carry_out(self, attempt: Attempt) -> Outcome:
+        key = attempt.request.key
         try:
-            outcome = await attempt.run()
-            self._records.keep(attempt.request, outcome)
+            return await attempt.run()
         finally:
-            del self._running[attempt.request.key]
-        return outcome
+            del self._running[key]
+            if attempt.is_unsettled:
+                asyncio.get_running_loop().call_later(UNSETTLED_SECONDS, self._settle, key)
+
+    def _settle(self, key: RequestKey) -> None:
+        """Settles what nobody came back for."""
+        if key not in self._running:
+            self._settler.settle(key)
 
     async def _answer(self, running: _Running) -> Outcome:
         return await running.attempt.answer(running.outcome, running_call_times(asyncio.get_running_loop().time()))
-
-    async def _replay(self, request: PaidRequest, outcome: Outcome) -> Served:
-        if isinstance(outcome, Refused):
-            raise reservation_released(outcome.released_reservation_id or "")
-        loop = asyncio.get_running_loop()
-        answer_end = running_call_times(loop.time()).answer_end
-        # It also makes sure that the token is still good: what was served is shown to nobody else.
-        balance = await self._payments.read_balance(
-            request.account_token,
-            timeout_seconds=clamp_seconds(answer_end - loop.time(), cap_seconds=RESERVE_SECONDS),
-        )
-        return replace(outcome, balance=balance, replayed=True)
 
 
 def _to_served(outcome: Outcome) -> Served:

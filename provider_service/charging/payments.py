@@ -1,39 +1,21 @@
 """The calls to the broker around one request: setting credits aside, taking them, giving them back."""
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
-from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, Reservation
+from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, ChargeResponse, GetReservationResponse, Reservation
 
 from client_stub.broker import BrokerClient
-from client_stub.errors import (
-    AmountError,
-    IapError,
-    InvalidArgumentError,
-    NotFoundError,
-    RequestIdReusedError,
-    ReservationNotFoundError,
-    ReservationStateError,
-)
+from client_stub.errors import IapError, RequestIdReusedError, ReservationNotFoundError, ReservationStateError
 from mesh_runtime.logs import get_logger
-from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
+from provider_service.charging.broker_errors import to_call_error
 from provider_service.charging.budgets import RESERVE_SECONDS, SETTLE_CALL_SECONDS, clamp_seconds
+from provider_service.charging.confirming import NEVER, until_confirmed
 from provider_service.charging.paid_request import DIGEST_LABEL, PaidRequest
 
-Response = TypeVar("Response")
-
 _RELEASE_REASON: Final = "the work was not done"
-_FIRST_DELAY_SECONDS: Final = 0.1
-_LONGEST_DELAY_SECONDS: Final = 5.0
-# No room is left for another try when the reservation expires this soon.
-_LAST_TRY_SECONDS: Final = 0.2
-# What the broker has decided for good. After anything else the call may succeed yet, even where the fault is a bug or
-# a key not known everywhere yet: giving up would leave work unpaid, or done again by a retry.
-_DECIDED: Final = (ReservationStateError, NotFoundError, AmountError, RequestIdReusedError, InvalidArgumentError)
 _logger = get_logger("provider_service.charging")
 
 
@@ -146,52 +128,92 @@ class Payments:
 
     async def capture(
         self,
-        request: PaidRequest,
-        reserved: Reserved,
+        request_id: str,
+        reservation_id: str,
         *,
-        credits: int | None = None,  # noqa: A002 - the contract's word
+        credits: int,  # noqa: A002 - the contract's word
+        expiry: float = NEVER,
     ) -> CaptureResponse:
-        """Takes what is reserved, or `credits` of it, repeating the call until the broker confirms it or time is up.
+        """Takes so many of the credits reserved, and gives the rest back, repeating the call until the broker decides.
 
-        The time is the reservation's.
-
-        Raises CallError when the credits cannot be taken any more.
+        Or until `expiry`, when an earlier try may still have taken them. Raises IapError.
         """
-        reservation_id = reserved.reservation.reservation_id
 
         async def capture_once() -> CaptureResponse:
             return await self._broker.capture(
                 reservation_id=reservation_id,
                 credits=credits,
-                request_id=request.request_id,
+                request_id=request_id,
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )
 
-        try:
-            return await until_confirmed(capture_once, reserved, rpc="Capture")
-        except IapError as error:
-            log_unpaid_work(error, reservation_id=reservation_id)
-            raise to_call_error(error, rpc="Capture") from error
+        return await until_confirmed(capture_once, rpc="Capture", reservation_id=reservation_id, expiry=expiry)
 
-    async def release(self, request: PaidRequest, reserved: Reserved) -> None:
-        """Gives all back, repeating the call until the broker confirms it or the reservation has expired."""
-        reservation_id = reserved.reservation.reservation_id
+    async def release(self, request_id: str, reservation_id: str, *, expiry: float = NEVER) -> None:
+        """Gives all back, repeating the call until the broker decides, or until `expiry`. Raises IapError."""
 
         async def release_once() -> None:
             await self._broker.release(
                 reservation_id=reservation_id,
                 reason=_RELEASE_REASON,
-                request_id=request.request_id,
+                request_id=request_id,
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )
 
+        await until_confirmed(release_once, rpc="Release", reservation_id=reservation_id, expiry=expiry)
+
+    async def release_in_time(self, request_id: str, reserved: Reserved) -> None:
+        """Gives all back, repeating the call until the broker confirms it or the reservation has expired."""
+        reservation_id = reserved.reservation.reservation_id
         try:
-            await until_confirmed(release_once, reserved, rpc="Release")
+            await self.release(request_id, reservation_id, expiry=reserved.expiry)
         except ReservationStateError:
             # Somebody else or time was quicker: nothing is reserved any more.
             return
         except IapError as error:
             _logger.warning("charging.left_to_expire", reservation_id=reservation_id, reason=error.reason)
+
+    async def find_reservation(
+        self, *, reservation_id: str = "", request_id: str = "", account_token: str = ""
+    ) -> Reservation:
+        """Returns a reservation by its id, or by what it was made with; repeats the call until the broker answers.
+
+        Raises IapError for one that there is not.
+        """
+
+        async def find_once() -> GetReservationResponse:
+            return await self._broker.get_reservation(
+                reservation_id=reservation_id,
+                request_id=request_id,
+                account_token=account_token,
+                timeout_seconds=SETTLE_CALL_SECONDS,
+            )
+
+        found = await until_confirmed(find_once, rpc="GetReservation", reservation_id=reservation_id, expiry=NEVER)
+        return found.reservation
+
+    async def charge(
+        self,
+        request: PaidRequest,
+        *,
+        credits: int,  # noqa: A002 - the contract's word
+        timeout_seconds: float,
+    ) -> ChargeResponse:
+        """Reserves and takes in one step, for work that is done. Raises CallError.
+
+        As in `reserve`, no parameter may differ in a retry.
+        """
+        try:
+            return await self._broker.charge(
+                account_token=request.account_token,
+                credits=credits,
+                description=request.service.name,
+                metadata=request.labels,
+                request_id=request.request_id,
+                timeout_seconds=timeout_seconds,
+            )
+        except IapError as error:
+            raise to_call_error(error, rpc="Charge") from error
 
     async def read_balance(self, account_token: str, *, timeout_seconds: float) -> Balance:
         """Returns the balance of an account as it now stands. Raises CallError."""
@@ -209,31 +231,3 @@ def _lifetime_seconds(reservation: Reservation, *, replayed: bool) -> float:
     expire_time = reservation.expire_time.ToDatetime(UTC)
     start = datetime.now(UTC) if replayed else reservation.create_time.ToDatetime(UTC)
     return (expire_time - start).total_seconds()
-
-
-async def until_confirmed(call: Callable[[], Awaitable[Response]], reserved: Reserved, *, rpc: str) -> Response:
-    """Repeats a call until the broker has confirmed or decided it, or the reservation is about to expire."""
-    loop = asyncio.get_running_loop()
-    for delay_seconds in _delays_seconds():
-        try:
-            return await call()
-        except _DECIDED:
-            raise
-        except IapError as error:
-            asked_seconds = 0.0 if error.retry_after is None else error.retry_after.total_seconds()
-            left_seconds = reserved.expiry - _LAST_TRY_SECONDS - loop.time()
-            if left_seconds <= 0:
-                raise
-            wait_seconds = min(max(delay_seconds, min(asked_seconds, _LONGEST_DELAY_SECONDS)), left_seconds)
-            reservation_id = reserved.reservation.reservation_id
-            _logger.warning("broker.unconfirmed", rpc=rpc, reservation_id=reservation_id, reason=error.reason)
-            await asyncio.sleep(wait_seconds)
-    raise AssertionError("the delays never end")
-
-
-def _delays_seconds() -> Iterator[float]:
-    """Grow up to a limit, for ever, each with a random part so that many callers do not return in step."""
-    longest_seconds = _FIRST_DELAY_SECONDS
-    while True:
-        yield longest_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
-        longest_seconds = min(longest_seconds * 2, _LONGEST_DELAY_SECONDS)

@@ -144,6 +144,11 @@ def broker_unavailable() -> CallError:
     return _unavailable("the credit broker cannot be used at the moment")
 
 
+def journal_unavailable() -> CallError:
+    """Answers while this provider cannot write down what it does; nothing was done."""
+    return _unavailable("this provider cannot keep its journal at the moment")
+
+
 def _unavailable(message: str) -> CallError:
     return RetriedInTime(
         code=grpc.StatusCode.UNAVAILABLE,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from mesh_runtime.call_errors import CallError
-from provider_service.charging.paid_request import PaidRequest
 from provider_service.charging.payments import Payments, Reserved
 from provider_service.services.charge import InsufficientCredits
 from provider_service.services.service import ServiceFailure
@@ -27,23 +26,28 @@ class RunningCharge:
     """
 
     def __init__(
-        self, request: PaidRequest, reserved: Reserved, *, payments: Payments, extended: Callable[[Reserved], None]
+        self, request_id: str, reserved: Reserved, *, payments: Payments, extended: Callable[[Reserved], None]
     ) -> None:
         self.reserved = reserved
-        self.capture_credits: int | None = None
-        self._request = request
+        self._request_id = request_id
+        self._capture_credits: int | None = None
         self._payments = payments
         self._extended = extended
 
     @property
     def request_id(self) -> str:
         """The request's id."""
-        return self._request.request_id
+        return self._request_id
 
     @property
     def credits(self) -> int:
         """Whole credits that are set aside."""
         return self.reserved.reservation.reserved_credits
+
+    @property
+    def capture_credits(self) -> int:
+        """Whole credits to be captured: all that are set aside, unless the service has said otherwise."""
+        return self.credits if self._capture_credits is None else self._capture_credits
 
     def capture(self, credits: int) -> None:
         """Sets what is captured once the work is done; raises ValueError for what cannot be."""
@@ -51,7 +55,7 @@ class RunningCharge:
             raise TypeError(f"credits must be a whole number, not {type(credits).__name__}")
         if not 0 <= credits <= self.credits:
             raise ValueError(f"credits to capture must be from 0 to {self.credits}, not {credits}")
-        self.capture_credits = credits
+        self._capture_credits = credits
 
     async def extend(self, *, credits: int = 0, ttl: timedelta | None = None) -> None:
         """Asks the broker for more credits, more time, or both."""

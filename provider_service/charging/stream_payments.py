@@ -11,7 +11,8 @@ from client_stub.errors import IapError, RequestIdReusedError
 from mesh_runtime.call_errors import CallError
 from provider_service.charging.broker_errors import log_unpaid_work, to_call_error
 from provider_service.charging.budgets import RESERVE_SECONDS, SETTLE_CALL_SECONDS
-from provider_service.charging.payments import Payments, Reserved, until_confirmed
+from provider_service.charging.confirming import until_confirmed
+from provider_service.charging.payments import Payments, Reserved
 from provider_service.charging.stream_request import StreamRequest
 
 # How often a first slice is tried with what the account has left, while others spend of it.
@@ -93,7 +94,9 @@ class StreamPayments:
             )
 
         try:
-            return await until_confirmed(capture_once, reserved, rpc="Capture")
+            return await until_confirmed(
+                capture_once, rpc="Capture", reservation_id=reservation_id, expiry=reserved.expiry
+            )
         except IapError as error:
             if additional_credits:
                 log_unpaid_work(error, reservation_id=reservation_id)
@@ -101,7 +104,7 @@ class StreamPayments:
 
     async def release(self, request: StreamRequest, reserved: Reserved) -> None:
         """Gives all back; goes on until the broker has confirmed it or the reservation has expired."""
-        await self._payments.release(request, reserved)
+        await self._payments.release_in_time(request.request_id, reserved)
 
 
 def available_credits(error: CallError) -> int | None:

@@ -12,13 +12,13 @@ from mesh_runtime.call_errors import unavailable
 from mesh_runtime.pending_tasks import PendingTasks
 from provider_service.charging import stream_refusals
 from provider_service.charging.budgets import CallTimes, running_call_times
-from provider_service.charging.paid_request import RequestKey
 from provider_service.charging.refusals import DOMAIN, request_id_reused
 from provider_service.charging.stream_handover import StreamPiece
 from provider_service.charging.stream_payments import StreamPayments
 from provider_service.charging.stream_record import OpenRecord, no_record
 from provider_service.charging.stream_request import StreamRequest
 from provider_service.charging.stream_session import StreamEnd, StreamSession
+from provider_service.journal.entries import RequestKey
 from provider_service.services.service import Json, StreamedService
 
 Write: TypeAlias = Callable[[StreamPiece], Awaitable[None]]

@@ -127,7 +127,7 @@ def _unreadable_answer(*, model: str) -> GatewayError:
 
 def _render_wait(headers: Mapping[str, str]) -> str:
     seconds = _read_retry_after(headers.get("Retry-After", ""))
-    return "" if seconds is None else f"; it asks to be tried again in {seconds} seconds"
+    return "" if seconds is None else f"; it asks to be tried again in {seconds} s"
 
 
 def _read_retry_after(value: str) -> int | None:

@@ -156,6 +156,11 @@ def is_streamed(service: Service) -> TypeGuard[StreamedService]:
     return callable(getattr(service, "stream", None))
 
 
+def after_crash_of(service: Service) -> AfterCrash:
+    """Returns what becomes of a service's work after a crash; one that does not say gives the credits back."""
+    return getattr(service, "after_crash", AfterCrash.RELEASE)
+
+
 ServiceFactory: TypeAlias = Callable[[Mapping[str, str]], Service]
 """The type of `create_service`: options by name, without the service's own (`gateway`, not `sms.gateway`).
 

@@ -88,7 +88,8 @@ async def publish(mesh: LocalMesh, operator_key: str) -> str:
 async def selling(mesh: LocalMesh, double: ChatDouble, provider_key: str) -> AsyncIterator[NodeProcess]:
     prices = mesh.directory / "prices.toml"
     prices.write_text(PRICES)
-    arguments = ("--broker", mesh.broker.address, "--services", "completion", *OPTIONS)
+    journal = f"sqlite:///{mesh.directory}/journal.db"
+    arguments = ("--broker", mesh.broker.address, "--journal", journal, "--services", "completion", *OPTIONS)
     environment = {
         "IAP_PROVIDER_KEY": provider_key,
         "IAP_PROVIDER_COMPLETION_URL": double.url,

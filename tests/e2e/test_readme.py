@@ -137,7 +137,10 @@ async def test_the_service_sold_is_found_and_charged_for(mesh: LocalMesh, operat
     provider = NodeProcess(
         NodeCommand(
             module="provider_service",
-            arguments=("--broker", mesh.broker.address, *shlex.split(serve)[2:]),
+            arguments=(
+                *("--broker", mesh.broker.address, "--journal", f"sqlite:///{tmp_path}/journal.db"),
+                *shlex.split(serve)[2:],
+            ),
             environment={"IAP_PROVIDER_KEY": provider_key, "PYTHONPATH": str(site)},
         ),
         log_path=tmp_path / "rot13.log",

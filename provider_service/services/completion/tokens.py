@@ -5,7 +5,7 @@ Three figures, of which none is ever below the one before, however the text is c
 - `least`: what any tokenizer in common use makes of it. None puts two words that white space separates into one token,
   and none averages more than sixteen letters to a token, or four of a wide script.
 - `estimate`: what tokenizers of today make of most texts, rather less. A token for four characters; one of a wide
-  script (Chinese, Japanese, Korean, most emoji) counts as two.
+  script (Chinese, Japanese, Korean, most emoji) counts as two, and white space between two words as one.
 - `most`: a token for each byte of UTF-8. Tokenizers fall back to bytes and never below.
 """
 
@@ -39,7 +39,7 @@ class TokenCount:
         self._bytes += len(text.encode())
         for character, count in Counter(text).items():
             is_wide = east_asian_width(character) in "WF"
-            self._characters += count * (_WIDE_ESTIMATE if is_wide else 1)
+            self._characters += count * (_WIDE_ESTIMATE if is_wide else 1) * (not character.isspace())
             self._letters += count * (_WIDE_LEAST if is_wide else 1) * character.isalnum()
 
     @property
@@ -50,7 +50,8 @@ class TokenCount:
     @property
     def estimate(self) -> int:
         """About as many tokens as this it has."""
-        return max(self.least, -(-self._characters // _CHARACTERS_PER_TOKEN))
+        gaps = max(self._words - 1, 0)
+        return max(self.least, -(-(self._characters + gaps) // _CHARACTERS_PER_TOKEN))
 
     @property
     def most(self) -> int:

@@ -96,6 +96,8 @@ class OperationCall:
 
     def _time_out(self) -> None:
         if not self._answer.done():
+            # As gRPC ends a call at both ends.
+            self._stream.cancel(self._sequence)
             self._answer.set_exception(_rpc_error(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer"))
 
     def _leave(self, answer: asyncio.Future[Any]) -> None:

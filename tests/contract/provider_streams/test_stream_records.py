@@ -44,9 +44,10 @@ async def read(paying_world: World, service: MeteredService, record: Record, cre
     """Reads a stream to its end; returns what served it, with the account's books settled."""
     address = str(paying_world.running.address)
     async with (
-        providing(address, [service], key=paying_world.provider.key, open_record=record.open) as provider,
+        providing(address, [service], key=paying_world.provider.key) as provider,
         ProviderClient.connect(provider.address) as client,
     ):
+        provider.streams._open_record = record.open
         streaming = Streaming(paying_world, service, provider, client)
         account = await streaming.account(credits_held)
         received = await streaming.read(account)

@@ -14,6 +14,7 @@ from client_stub.errors import (
     StreamRunningError,
 )
 from client_stub.structs import from_struct
+from provider_service.services.service import AfterCrash
 from tests.contract.broker_world.world import new_id
 from tests.contract.provider_streams.metered_service import MeteredService, pieces
 from tests.contract.provider_streams.streaming import Streaming, receive, streaming_of
@@ -126,7 +127,7 @@ async def test_a_service_of_one_piece_is_streamed_as_one_chunk(streaming: Stream
 class WholeService:
     """A service without chunks."""
 
-    title, unit_name = "Whole", "piece"
+    title, unit_name, after_crash = "Whole", "piece", AfterCrash.RELEASE
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -69,6 +69,7 @@ EXPECTED: Mapping[str, tuple[grpc.StatusCode, type[IapError]]] = {
     "UNAVAILABLE": (CODE.UNAVAILABLE, errors.UnavailableError),
     "SERVICE_FAILED": (CODE.UNKNOWN, errors.ServiceFailedError),
     "UNIMPLEMENTED": (CODE.UNIMPLEMENTED, errors.UnimplementedError),
+    "CANCELLED": (CODE.CANCELLED, errors.UnavailableError),
     "INTERNAL": (CODE.INTERNAL, errors.InternalError),
 }
 

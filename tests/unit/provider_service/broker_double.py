@@ -84,6 +84,7 @@ class BrokerDouble(broker_pb2_grpc.BrokerServiceServicer):
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.bookings: dict[str, Booking] = {}
+        self.charges: dict[tuple[str, str], tuple[broker_pb2.ChargeRequest, Booking]] = {}
         self.calls: Counter[str] = Counter()
         self.before: dict[str, list[Step]] = {}
         self.after: dict[str, list[Step]] = {}
@@ -137,6 +138,24 @@ class BrokerDouble(broker_pb2_grpc.BrokerServiceServicer):
             replayed=replayed,
         )
 
+    async def Charge(self, request: broker_pb2.ChargeRequest, context: Any) -> broker_pb2.ChargeResponse:
+        await self._begin("Charge", request, context)
+        account = self._account(request.account_token)
+        known = self.charges.get((request.account_token, request.request_id))
+        if known is not None and known[0] != request:
+            raise refusal(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", rpc="Charge")
+        if known is None:
+            made = broker_pb2.ReserveRequest(credits=request.credits, description=request.description)
+            booking = self._reserve(account, made)
+            booking.settle(CAPTURED, request.credits)
+            self.charges[request.account_token, request.request_id] = (request, booking)
+        else:
+            booking = known[1]
+        await self._end("Charge")
+        return broker_pb2.ChargeResponse(
+            reservation=booking.current(), balance=account.balance, replayed=known is not None
+        )
+
     async def Extend(self, request: broker_pb2.ExtendRequest, context: Any) -> broker_pb2.ExtendResponse:
         await self._begin("Extend", request, context)
         booking = self._booking(request.reservation_id)
@@ -165,6 +184,8 @@ class BrokerDouble(broker_pb2_grpc.BrokerServiceServicer):
         self, request: broker_pb2.GetReservationRequest, context: Any
     ) -> broker_pb2.GetReservationResponse:
         await self._begin("GetReservation", request, context)
+        if request.reservation_id:
+            return broker_pb2.GetReservationResponse(reservation=self._booking(request.reservation_id).current())
         self._account(request.account_token)
         booking = self._find(request)
         if booking is None:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -22,10 +23,13 @@ from mesh_runtime.pending_tasks import PendingTasks
 from provider_service.charging.paid_requests import PaidRequests
 from provider_service.charging.payments import Payments
 from provider_service.charging.pricing import PriceList
-from provider_service.charging.records import Records
+from provider_service.charging.recovery import Recovery
 from provider_service.charging.refusals import DOMAIN
-from provider_service.charging.stream_record import OpenRecord, no_record
+from provider_service.charging.settler import Settler
+from provider_service.charging.stream_entry import StreamEntry
 from provider_service.charging.streams import PaidStreams
+from provider_service.journal.journal import Journal
+from provider_service.journal.memory import MemoryJournal
 from provider_service.services.service import Service
 from provider_service.transport.provider_servicer import SERVICE_NAME, ProviderServicer
 from tests.unit.provider_service.broker_double import KEY
@@ -81,16 +85,23 @@ async def providing(
     services: Sequence[Service],
     *,
     key: str = KEY,
-    records: Records | None = None,
+    journal: Journal | None = None,
     reader_seconds: float = 30.0,
-    open_record: OpenRecord = no_record,
 ) -> AsyncIterator[Provider]:
     pending = PendingTasks()
     options = NodeOptions(listen=Address(host="127.0.0.1", port=0))
     node = Node(options, domain=DOMAIN, service_names=[SERVICE_NAME])
     async with BrokerClient.connect(broker_address, key=key) as broker:
-        requests = PaidRequests(Payments(broker), pending=pending, records=records)
-        streams = PaidStreams(broker, pending=pending, reader_seconds=reader_seconds, open_record=open_record)
+        kept = journal or MemoryJournal()
+        settler = Settler(kept, Payments(broker), services)
+        recovering = asyncio.create_task(Recovery(kept, settler, kept=timedelta(days=30)).run())
+        requests = PaidRequests(Payments(broker), journal=kept, settler=settler, pending=pending)
+        streams = PaidStreams(
+            broker,
+            pending=pending,
+            open_record=lambda request: StreamEntry(kept, request),
+            reader_seconds=reader_seconds,
+        )
         add_ProviderServiceServicer_to_server(ProviderServicer(PriceList(services), requests, streams), node.server)
         address = await node.start()
         try:
@@ -100,7 +111,9 @@ async def providing(
         finally:
             node.hurry()
             await node.stop()
+            recovering.cancel()
             await pending.drain(5)
+            await settler.close()
 
 
 async def refusal_of(call: Any) -> IapError:

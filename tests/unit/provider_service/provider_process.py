@@ -30,6 +30,7 @@ async def start(
             **inherited,
             "PYTHONPATH": f"{ROOT}{os.pathsep}{installed}",
             "IAP_PROVIDER_KEY": KEY,
+            "IAP_PROVIDER_JOURNAL": f"sqlite:///{installed / 'journal.db'}",
             **(environment or {}),
         },
     )

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from client_stub.errors import UnavailableError
 from client_stub.provider import ProviderClient
 from client_stub.structs import from_struct
+from tests.databases import DatabaseKind, DatabaseMaker, no_connections
 from tests.unit.provider_service.broker_double import CAPTURED, KEY, RELEASED, BrokerDouble, refusal
 from tests.unit.provider_service.harness import until
 from tests.unit.provider_service.provider_process import finish, start
@@ -228,6 +229,13 @@ async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
         (["--services", "held", "--broker", "192.0.2.1:1"], {}, "broker: cannot connect to 192.0.2.1:1 without TLS"),
         (["--services", "held", "--broker-ca", "nowhere.pem"], {}, "broker: cannot read CA certificate nowhere.pem"),
         (["--services", "held", "--max-concurrent-calls", "0"], {}, "Invalid value for '--max-concurrent-calls'"),
+        (["--services", "held", "--journal", "mysql://x/y"], {}, "--journal: the URL is not of the form sqlite:///"),
+        (
+            ["--services", "held", "--journal", "postgresql://127.0.0.1:1/x"],
+            {},
+            "--journal: cannot use the journal at 127.0.0.1:1/x: ",
+        ),
+        (["--services", "held", "--journal-days", "0"], {}, "Invalid value for '--journal-days'"),
         (["--log-style", "x"], {}, "Invalid value for '--log-style'"),
     ],
 )
@@ -249,3 +257,30 @@ async def test_two_services_of_one_name_are_refused(installed: Path) -> None:
     code, _, errors = await finish(await start(installed, "--services", "held"))
     assert code == 2
     assert "two services are named held" in errors
+
+
+async def test_a_journal_is_one_processes_own(broker_address: str, installed: Path) -> None:
+    async with running(installed, broker_address):
+        code, _, errors = await finish(await start(installed, "--services", "held", "--listen", "127.0.0.1:0"))
+    assert code == 2
+    assert errors.startswith("iap-provider: error: --journal: another process uses the journal ")
+    assert len(errors.splitlines()) == 1
+
+
+async def test_a_provider_without_its_journal_is_not_healthy(
+    broker: BrokerDouble, broker_address: str, installed: Path, databases: DatabaseMaker, tmp_path: Path
+) -> None:
+    url = databases.make(DatabaseKind.POSTGRESQL)
+    (tmp_path / "go").touch()
+    async with (
+        running(installed, broker_address, "--journal", url) as (_, address),
+        ProviderClient.connect(address) as client,
+    ):
+        token = broker.open_account(5, service="held")
+        async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(30):
+            statuses = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await statuses.read()).status == health_pb2.HealthCheckResponse.SERVING
+            with no_connections(url):
+                assert (await statuses.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert (await statuses.read()).status == health_pb2.HealthCheckResponse.SERVING
+        assert from_struct((await begin(client, token, tmp_path / "go")).output) == {"done": True}

@@ -11,6 +11,8 @@ DEFAULTS: Mapping[str, Any] = {
     "listen": "127.0.0.1:0",
     "broker": "127.0.0.1:50051",
     "key": "provider-key",
+    "journal": "none",
+    "journal_days": 30,
     "services": None,
     "service_references": (),
     "options": (),

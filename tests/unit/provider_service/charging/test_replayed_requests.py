@@ -10,7 +10,7 @@ import pytest
 from client_stub.errors import RequestIdReusedError
 from client_stub.structs import from_struct
 from provider_service.charging import budgets
-from provider_service.charging.records import Records
+from provider_service.journal.memory import MemoryJournal
 from provider_service.services.service import Json, ServiceFailure
 from tests.unit.provider_service.broker_double import ACTIVE, CAPTURED, RELEASED, BrokerDouble, refusal
 from tests.unit.provider_service.example_services import ExampleService, Gate
@@ -233,7 +233,7 @@ async def test_only_as_many_outputs_are_kept_as_fit(
     broker: BrokerDouble, broker_address: str, service: ExampleService, token: str
 ) -> None:
     ids = [str(uuid.uuid4()) for _ in range(3)]
-    async with providing(broker_address, [service], records=Records(requests_maximum=2)) as provider:
+    async with providing(broker_address, [service], journal=MemoryJournal(requests_maximum=2)) as provider:
         for request_id in ids:
             await provider.serve(account_token=token, request_id=request_id)
         replays = [await provider.serve(account_token=token, request_id=request_id) for request_id in ids]

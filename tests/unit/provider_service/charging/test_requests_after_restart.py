@@ -135,15 +135,16 @@ async def test_after_a_restart_a_failed_request_is_not_done_again(
     assert len(service.requests) == 1
 
 
-async def test_an_expired_request_is_not_done_again(
+async def test_an_expired_request_that_nobody_remembers_is_not_done_again(
     broker: BrokerDouble, broker_address: str, service: ExampleService, token: str, request_id: str
 ) -> None:
     async with providing(broker_address, [service]) as before:
         broker.fail("Capture", refusal(grpc.StatusCode.NOT_FOUND, "RESERVATION_NOT_FOUND"))
-        assert (await before.refused(account_token=token, request_id=request_id)).reason == "RESERVATION_NOT_FOUND"
-        (booking,) = broker.bookings.values()
-        booking.reservation.expire_time.FromSeconds(1)
-        refused = await before.refused(account_token=token, request_id=request_id)
+        assert (await before.refused(account_token=token, request_id=request_id)).reason == "UNAVAILABLE"
+    (booking,) = broker.bookings.values()
+    booking.reservation.expire_time.FromSeconds(1)
+    async with providing(broker_address, [service]) as after:
+        refused = await after.refused(account_token=token, request_id=request_id)
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "RESERVATION_EXPIRED")
     assert refused.metadata == {
         "reservation_id": booking.reservation.reservation_id,

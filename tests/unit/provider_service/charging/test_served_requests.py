@@ -17,7 +17,7 @@ from client_stub.errors import (
     ServiceFailedError,
 )
 from client_stub.structs import from_struct
-from provider_service.charging import attempt
+from provider_service.charging import outputs
 from provider_service.services.service import FieldViolation, InvalidInput, Json, ServiceFailure
 from tests.unit.provider_service.broker_double import (
     CAPTURED,
@@ -211,7 +211,7 @@ async def test_a_bug_in_a_service_is_released_and_not_shown(
     monkeypatch: pytest.MonkeyPatch,
     work: object,
 ) -> None:
-    monkeypatch.setattr(attempt, "_OUTPUT_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(outputs, "_OUTPUT_LIMIT_BYTES", 1000)
     service.work = work  # type: ignore[assignment]
     refused = await provider.refused(account_token=broker.open_account(10))
     assert (refused.code, refused.reason, refused.domain) == (grpc.StatusCode.INTERNAL, "INTERNAL", "iap.provider")

@@ -8,6 +8,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
+from client_stub.structs import from_struct
 from mesh_runtime.call_errors import CallError
 from provider_service.charging import budgets
 from provider_service.services.service import Json, ServiceFailure
@@ -165,7 +166,7 @@ async def test_a_capture_is_not_repeated_after_its_reservation_expired(
     broker.default_ttl = timedelta(seconds=1)
     broker.fail("Capture", refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT"), times=100)
     refused = await provider.refused(account_token=broker.open_account(10))
-    assert refused.reason == "STORAGE_CONFLICT"
+    assert (refused.reason, refused.domain) == ("UNAVAILABLE", "iap.provider")
     output = capfd.readouterr()
     assert "charging.work_unpaid" in output.out + output.err
 
@@ -206,9 +207,31 @@ async def test_work_that_cannot_be_captured_any_more_is_reported(
 
     broker.before["Capture"] = [expire]
     refused = await provider.refused(account_token=broker.open_account(10))
-    assert (refused.reason, refused.domain) == ("RESERVATION_EXPIRED", "iap.broker")
+    assert (refused.reason, refused.domain) == ("UNAVAILABLE", "iap.provider")
     output = capfd.readouterr()
     assert "charging.work_unpaid" in output.out + output.err
+
+
+async def test_work_that_could_not_be_captured_is_withheld_until_a_retry_pays_for_it(
+    broker: BrokerDouble, provider: Provider, service: ExampleService
+) -> None:
+    async def expire() -> None:
+        (booking,) = broker.bookings.values()
+        booking.reservation.expire_time.FromSeconds(1)
+
+    broker.before["Capture"] = [expire]
+    token, request_id = broker.open_account(5), str(uuid.uuid4())
+    await provider.refused(account_token=token, request_id=request_id)
+    assert broker.accounts[token].ledger_credits == 5
+    broker.accounts[token].ledger_credits = 4
+    refused = await provider.refused(account_token=token, request_id=request_id)
+    assert refused.reason == "INSUFFICIENT_CREDITS"
+    broker.accounts[token].ledger_credits = 5
+    for _ in range(2):
+        served = await provider.serve(account_token=token, request_id=request_id)
+        assert from_struct(served.output) == {"echo": "hello"}
+        assert (served.charged_credits, served.balance.ledger_credits, served.replayed) == (5, 0, True)
+    assert (len(service.requests), len(broker.charges)) == (1, 1)
 
 
 async def test_an_attempt_that_is_cancelled_as_the_process_ends_is_left_to_expire(
