@@ -22,6 +22,8 @@ from deploy.node_process import NodeCommand, NodeProcess, run_command
 from mesh_runtime import fault_points
 
 SERVICES = ("once", "again")
+STREAMED = "ticking"
+_ALL = (*SERVICES, STREAMED)
 CREDITS = 1_000_000
 BROKER = "broker"
 PROVIDER = "provider"
@@ -117,12 +119,12 @@ async def provider_stage(database_url: str, journal_url: str, directory: Path) -
         await broker.start()
         key, accounts = await _open_accounts(broker.address, made["operator_key"])
         work_path, faults_path = directory / "work.txt", directory / "faults.txt"
-        options = [f"--option={service}.path={work_path}" for service in SERVICES]
+        options = [f"--option={service}.path={work_path}" for service in _ALL]
         provider = NodeProcess(
             NodeCommand(
                 module="provider_service",
                 arguments=(
-                    *("--broker", broker.address, "--services", ",".join(SERVICES), "--journal", journal_url),
+                    *("--broker", broker.address, "--services", ",".join(_ALL), "--journal", journal_url),
                     *("--log-level", "warning", *options),
                 ),
                 environment={
@@ -148,7 +150,7 @@ async def _open_accounts(broker: str, operator_key: str) -> tuple[str, tuple[Pay
         CatalogClient.connect(broker, key=provider_key) as catalog,
         AccountClient.connect(broker, key=customer_key) as accounts,
     ):
-        for service in SERVICES:
+        for service in _ALL:
             await catalog.create_service(service=service, title="Counted", unit_name="piece", trial_credits=CREDITS)
             # Trial credits come with a customer's first account for a service.
             for trial_credits in (CREDITS, 0):
@@ -163,7 +165,7 @@ def _install_services(directory: Path) -> Path:
     metadata = site / "counted_services-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: counted-services\nVersion: 1.0\n")
-    lines = [f"{service} = tests.chaos.providers.counted_services:create_{service}" for service in SERVICES]
+    lines = [f"{service} = tests.chaos.providers.counted_services:create_{service}" for service in _ALL]
     (metadata / "entry_points.txt").write_text("\n".join(["[iap_mesh.services]", *lines, ""]))
     return site
 
