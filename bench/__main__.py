@@ -27,6 +27,7 @@ from bench.sections.engine import EngineSection
 from bench.sections.grpc import GrpcSection
 from bench.sections.history import HistorySection
 from bench.sections.memory import MemorySection
+from bench.sections.serve import ServeSection
 from bench.stage import Stage
 from bench.stored_procedures import BaselineError
 from deploy.interruption import run_to_end
@@ -43,6 +44,7 @@ _RUNS: Final[dict[str, Callable[[Stage, Plan, Told], Awaitable[Findings]]]] = {
     "hot": lambda stage, plan, tell: GrpcSection(stage, plan, tell).run_hot(),
     "pipeline": lambda stage, plan, tell: GrpcSection(stage, plan, tell).run_pipelined(),
     "history": lambda stage, plan, tell: HistorySection(stage, plan, tell).run(),
+    "serve": lambda stage, plan, tell: ServeSection(stage, plan, tell).run(),
     "memory": lambda stage, plan, tell: MemorySection(stage, plan, tell).run(),
 }
 _PROFILES: Final = {"engine": profile_engine, "grpc": profile_broker}

@@ -1,29 +1,31 @@
-"""A light load generator for BrokerService.Reserve: `python -m bench.frames --target HOST:PORT …`.
+"""A light load generator for Reserve and ServeRequest: `python -m bench.frames --target HOST:PORT …`.
 
-With `--pipelined` the requests are operations of one Pipeline on each connection: what comes answered in one message is
-replaced by the operations of another.
-
-Each request has its own request_id; the accounts take turns, or one pays for all. Prints what it measured as one JSON
-object.
+Each request has its own request_id; the accounts take turns, or one pays for all. As many requests are in flight as it
+is told, or so many are sent each second, whatever is answered by then. With `--pipelined` requests to reserve are
+operations of one Pipeline on each connection: what comes answered in one message is replaced by the operations of
+another. Prints what it measured as one JSON object.
 """
 
 import argparse
 import asyncio
 import os
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
 from iap.broker.v1 import broker_pb2
+from iap.provider.v1 import provider_pb2
 
 from bench.engine_lane import DESCRIPTION, pids_of, request_ids
 from bench.http2 import Connection, ConnectionBrokenError
 from bench.processes import microseconds_each, read_meters, thread_cpu_seconds
-from bench.seeding import PROVIDER_KEY, account_token
+from bench.seeding import PROVIDER_KEY, SERVICE, account_token
 from mesh_runtime.commands import run_event_loop
 
-RESERVE_PATH: Final = "/iap.broker.v1.BrokerService/Reserve"
 PIPELINE_PATH: Final = "/iap.broker.v1.BrokerService/Pipeline"
 
 _DRAIN_SECONDS: Final = 10.0
@@ -31,6 +33,24 @@ _DRAIN_SECONDS: Final = 10.0
 _TIMEOUT: Final = broker_pb2.PipelineOperation(timeout=Duration(seconds=10)).SerializeToString()
 _SEVEN_BITS: Final = 0x7F
 _MIDDLE, _NEARLY_ALL = 0.5, 0.99
+# How often those requests are sent that are due, where so many are sent each second.
+_TICK_SECONDS: Final = 0.001
+
+
+class Rpc(StrEnum):
+    """What is called."""
+
+    RESERVE = "reserve"
+    SERVE_REQUEST = "serve-request"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How an RPC is called: its path, its metadata, and the message for a request_id and an account's token."""
+
+    path: str
+    metadata: Sequence[tuple[str, str]]
+    message: Callable[[str, str], bytes]
 
 
 class Sent(msgspec.Struct, kw_only=True):
@@ -44,10 +64,11 @@ class Sent(msgspec.Struct, kw_only=True):
 
 
 class Load:
-    """Keeps so many requests in flight on each connection."""
+    """Requests on their way; with `refill`, another one is sent for each that is answered."""
 
-    def __init__(self, accounts: int) -> None:
-        self._templates = [_template(number) for number in range(accounts)]
+    def __init__(self, call: Call, accounts: int, *, refill: bool) -> None:
+        self._templates = [_template(call, number) for number in range(accounts)]
+        self._refill = refill
         self._request_ids = request_ids()
         self._starts: dict[tuple[Connection, int], float] = {}
         self._sent = 0
@@ -78,7 +99,7 @@ class Load:
             self.answered += 1
         else:
             self.failed += 1
-        if not self.stopped:
+        if self._refill and not self.stopped:
             self.send(connection)
 
 
@@ -110,17 +131,19 @@ class PipelinedLoad(Load):
                 self.answered += 1
             else:
                 self.failed += 1
-        if not self.stopped:
+        if self._refill and not self.stopped:
             self.send(connection, len(results))
 
 
 async def main(arguments: argparse.Namespace) -> None:
     """Sends for a time and prints what came of it."""
-    load = (PipelinedLoad if arguments.pipelined else Load)(arguments.accounts)
-    connections = await _connect(arguments.target, arguments.connections, load)
-    for number, connection in enumerate(connections):
+    call = CALLS[arguments.rpc]
+    load = (PipelinedLoad if arguments.pipelined else Load)(call, arguments.accounts, refill=arguments.rate is None)
+    connections = await _connect(arguments.target, arguments.connections, call, load)
+    for number, connection in enumerate(connections if arguments.rate is None else ()):
         load.send(connection, len(range(number, arguments.in_flight, len(connections))))
         connection.flush()
+    pace = asyncio.create_task(_send_at(arguments.rate, load, connections)) if arguments.rate else None
     pids = {"generator": os.getpid(), **pids_of(arguments.meter)}
     server = pids.get("server", os.getpid())
     await _sleep(arguments.warm_up, connections)
@@ -132,6 +155,8 @@ async def main(arguments: argparse.Namespace) -> None:
     meters_after, threads_after = read_meters(pids), thread_cpu_seconds(server)
     latencies = sorted(load.latencies)
     load.stopped = True
+    if pace is not None:
+        await pace
     await _drain(load, connections)
     threads_each = microseconds_each(threads, threads_after, answered)
     sent = Sent(
@@ -151,7 +176,20 @@ async def main(arguments: argparse.Namespace) -> None:
     print(msgspec.json.encode(sent).decode())
 
 
-async def _connect(target: str, number: int, load: Load) -> list[Connection]:
+async def _send_at(rate: float, load: Load, connections: list[Connection]) -> None:
+    """Sends `rate` requests each second, evenly, until the load is stopped: also while none is answered."""
+    start, sent = time.perf_counter(), 0
+    while not load.stopped:
+        due = int((time.perf_counter() - start) * rate)
+        for number in range(sent, due):
+            load.send(connections[number % len(connections)])
+        sent = max(sent, due)
+        for connection in connections:
+            connection.flush()
+        await asyncio.sleep(_TICK_SECONDS)
+
+
+async def _connect(target: str, number: int, call: Call, load: Load) -> list[Connection]:
     host, _, port = target.rpartition(":")
     loop = asyncio.get_running_loop()
 
@@ -166,8 +204,8 @@ async def _connect(target: str, number: int, load: Load) -> list[Connection]:
                 received=load.on_message,
             )
         # A deadline, as every careful caller sets one.
-        timed = (("grpc-timeout", "10S"), *metadata)
-        return Connection(authority=target, path=RESERVE_PATH, metadata=timed, answered=load.on_answer)
+        timed = (("grpc-timeout", "10S"), *call.metadata)
+        return Connection(authority=target, path=call.path, metadata=timed, answered=load.on_answer)
 
     made = [await loop.create_connection(connection, host, int(port)) for _ in range(number)]
     return [protocol for _, protocol in made]
@@ -200,22 +238,43 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def _template(account_number: int) -> tuple[bytes, bytes]:
+def _template(call: Call, account_number: int) -> tuple[bytes, bytes]:
     """Returns a request's bytes before and after its request_id."""
     request_id = next(request_ids())
-    request = broker_pb2.ReserveRequest(
-        request_id=request_id, account_token=account_token(account_number), credits=1, description=DESCRIPTION
-    )
-    before, _, after = request.SerializeToString().partition(request_id.encode())
+    before, _, after = call.message(request_id, account_token(account_number)).partition(request_id.encode())
     return before, after
 
 
+def _reserve_message(request_id: str, token: str) -> bytes:
+    return broker_pb2.ReserveRequest(
+        request_id=request_id, account_token=token, credits=1, description=DESCRIPTION
+    ).SerializeToString()
+
+
+def _serve_request_message(request_id: str, token: str) -> bytes:
+    request = provider_pb2.ServeRequestRequest(request_id=request_id, service=SERVICE, account_token=token)
+    # Given, though there is nothing in it.
+    request.input.SetInParent()
+    return request.SerializeToString()
+
+
+CALLS: Final = {
+    Rpc.RESERVE: Call(
+        "/iap.broker.v1.BrokerService/Reserve", (("authorization", f"Bearer {PROVIDER_KEY}"),), _reserve_message
+    ),
+    Rpc.SERVE_REQUEST: Call("/iap.provider.v1.ProviderService/ServeRequest", (), _serve_request_message),
+}
+
+
 def _read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.frames", description="Sends BrokerService.Reserve.")
+    parser = argparse.ArgumentParser(prog="bench.frames", description="Sends requests and measures the answers.")
     parser.add_argument("--target", required=True, metavar="HOST:PORT")
+    parser.add_argument("--rpc", type=Rpc, choices=list(Rpc), default=Rpc.RESERVE)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--pipelined", action="store_true", help="send operations of Pipelines")
-    parser.add_argument("--in-flight", type=int, required=True)
+    sent = parser.add_mutually_exclusive_group(required=True)
+    sent.add_argument("--in-flight", type=int)
+    sent.add_argument("--rate", type=float, help="requests a second, whatever is answered by then")
     parser.add_argument("--accounts", type=int, required=True, help="so many pay, in turns")
     parser.add_argument("--warm-up", type=float, required=True, help="seconds")
     parser.add_argument("--seconds", type=float, required=True)

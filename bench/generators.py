@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from bench.engine_runs import RunFailedError, run_program
-from bench.frames import Sent
+from bench.frames import Rpc, Sent
 from bench.ghz_run import Credentials, Load, load_configuration, run_ghz
 from bench.ghz_tool import find_ghz, install_ghz
 from bench.plan import GeneratorKind
@@ -30,17 +30,22 @@ _RESERVE: Final = "reserve.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingRun:
-    """How a server is loaded: so many requests in flight, for so many accounts; as calls, or over streams."""
+    """How a server is loaded: so many requests in flight, or so many each second, for so many accounts.
+
+    With `pipelined` they are operations of streams.
+    """
 
     in_flight: int
     accounts: int
     seconds: float
     warm_up_seconds: float
+    rpc: Rpc = Rpc.RESERVE
+    rate: float | None = None
     pipelined: bool = False
 
 
 class Generator(Protocol):
-    """Sends Reserve requests, each with a request_id of its own, and measures the answers."""
+    """Sends requests, each with a request_id of its own, and measures the answers."""
 
     async def send(self, server: RunningServer, run: SendingRun) -> Sample:
         """Loads a server once. Raises RunFailedError unless every request was answered OK."""
@@ -53,8 +58,9 @@ class FramesGenerator:
     async def send(self, server: RunningServer, run: SendingRun) -> Sample:
         """See Generator."""
         output = await run_program(
-            *("bench.frames", "--target", server.address),
-            *(f"--in-flight={run.in_flight}", f"--connections={_CONNECTIONS}", f"--accounts={run.accounts}"),
+            *("bench.frames", "--target", server.address, f"--rpc={run.rpc}"),
+            f"--in-flight={run.in_flight}" if run.rate is None else f"--rate={run.rate}",
+            *(f"--connections={_CONNECTIONS}", f"--accounts={run.accounts}"),
             *(f"--warm-up={run.warm_up_seconds}", f"--seconds={run.seconds}"),
             *(("--pipelined",) if run.pipelined else ()),
             *(f"--meter={name}={pid}" for name, pid in server.meters.items()),
@@ -109,12 +115,18 @@ def make_generator(kind: GeneratorKind, directory: Path) -> Generator:
 
 
 async def best_in_flight(
-    generator: Generator, server: RunningServer, candidates: Sequence[int], *, accounts: int, seconds: float
+    generator: Generator,
+    server: RunningServer,
+    candidates: Sequence[int],
+    *,
+    accounts: int,
+    seconds: float,
+    rpc: Rpc = Rpc.RESERVE,
 ) -> int:
     """Returns how many requests in flight a server answers most with."""
     rates: dict[int, float] = {}
     for in_flight in candidates if len(candidates) > 1 else ():
-        run = SendingRun(in_flight=in_flight, accounts=accounts, seconds=seconds, warm_up_seconds=1.0)
+        run = SendingRun(in_flight=in_flight, accounts=accounts, seconds=seconds, warm_up_seconds=1.0, rpc=rpc)
         rates[in_flight] = (await generator.send(server, run)).rate
     return max(candidates, key=lambda in_flight: rates.get(in_flight, 0.0))
 

@@ -12,6 +12,7 @@ TITLES: Final[Mapping[str, str]] = {
     "hot": "One hot account over gRPC",
     "pipeline": "Operations of a Pipeline",
     "history": "A long past",
+    "serve": "A request through provider and broker",
     "memory": "Memory",
 }
 BEGIN: Final = "<!-- figures: written by `make bench` -->"
@@ -87,6 +88,8 @@ def _comparisons(comparisons: Sequence[Comparison]) -> str:
 def _target(comparison: Comparison) -> str:
     if comparison.at_least is not None:
         return f"≥ {comparison.at_least:g}"
+    if comparison.median_at_most is not None:
+        return f"≤ {comparison.median_at_most:g}"
     return "" if comparison.at_most is None else f"≤ {comparison.at_most:g}"
 
 

@@ -31,12 +31,16 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     rounds: list[float]
     at_least: float | None = None
     at_most: float | None = None
+    median_at_most: float | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the median keeps the bounds; `at_most` is kept by the largest figure."""
-        enough = self.at_least is None or self.median >= self.at_least
-        return enough and (self.at_most is None or self.maximum <= self.at_most)
+        return (
+            (self.at_least is None or self.median >= self.at_least)
+            and (self.at_most is None or self.maximum <= self.at_most)
+            and (self.median_at_most is None or self.median <= self.median_at_most)
+        )
 
 
 class SectionResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +107,13 @@ class Findings:
         self.add_ratios(f"{subject} / {baseline}", ratios(samples[subject], samples[baseline]), at_least=at_least)
 
     def add_ratios(
-        self, name: str, found: Sequence[float], *, at_least: float | None = None, at_most: float | None = None
+        self,
+        name: str,
+        found: Sequence[float],
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        median_at_most: float | None = None,
     ) -> None:
         """Takes down a ratio and its bounds."""
         spread = Spread.of(found)
@@ -116,6 +126,7 @@ class Findings:
                 rounds=list(found),
                 at_least=at_least,
                 at_most=at_most,
+                median_at_most=median_at_most,
             )
         )
 

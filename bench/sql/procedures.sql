@@ -4,7 +4,7 @@
 -- only the broker checks (replays, suspensions, expiry): whatever they are slower by is not that.
 
 CREATE FUNCTION bench_suffix(source text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN translate(left(md5(source), 24), '0189', 'ghij');
+RETURN left(md5(source), 24);
 
 CREATE FUNCTION bench_account(number bigint) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 'acc_' || bench_suffix('account ' || number);

@@ -85,7 +85,8 @@ def _catalog_rows(service: Service, packs: list[Pack]) -> list[tuple[object, ...
 def _input_options(service: ServedService) -> str:
     """Return the options of `iap serve` for the service; those in brackets may be left out.
 
-    Options are text. What takes no text is in the JSON that the options are set on top of.
+    Options are text. What takes no text is in the JSON that the options are set on top of. Those needed come first, as
+    the schema lists them; a Struct keeps no order of its own.
     """
     schema: dict[str, Any] = dict(from_struct(service.input_schema))
     properties, required = schema.get("properties"), schema.get("required")
@@ -94,8 +95,9 @@ def _input_options(service: ServedService) -> str:
     needed = required if isinstance(required, list) else []
     definitions = schema.get("$defs")
     named = definitions if isinstance(definitions, dict) else {}
-    texts = [name for name, field in properties.items() if _takes_text(field, named)]
-    others = [name for name in properties if name not in texts]
+    names = [*(name for name in needed if name in properties), *sorted(properties.keys() - set(needed))]
+    texts = [name for name in names if _takes_text(properties[name], named)]
+    others = [name for name in names if name not in texts]
     shown = [f"--{name} …" if name in needed else f"[--{name} …]" for name in texts]
     if others:
         fields = ", ".join(f'"{name}": …' for name in others)

@@ -13,6 +13,7 @@ from iap.broker.v1 import broker_pb2, broker_pb2_grpc
 from bench import frames
 from bench.echo_server import EchoServicer
 from bench.engine_runs import check_books
+from bench.frames import Rpc
 from bench.history import add_history
 from bench.report import BEGIN, END, TITLES, MarksMissingError, render, write_into
 from bench.results import Findings, Results, SectionResult, read_results, write_section
@@ -137,28 +138,16 @@ def test_the_document_shows_what_was_measured_last() -> None:
 
 
 async def send_to(
-    servicer: broker_pb2_grpc.BrokerServiceServicer | None,
-    capsys: pytest.CaptureFixture[str],
-    *,
-    pipelined: bool = False,
+    servicer: broker_pb2_grpc.BrokerServiceServicer | None, capsys: pytest.CaptureFixture[str], **changes: object
 ) -> str:
     server = grpc.aio.server()
     if servicer is not None:
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    await frames.main(
-        argparse.Namespace(
-            target=f"127.0.0.1:{port}",
-            connections=2,
-            pipelined=pipelined,
-            in_flight=8,
-            accounts=3,
-            warm_up=0.1,
-            seconds=0.2,
-            meter=[],
-        )
-    )
+    sending = {"connections": 2, "in_flight": 8, "rate": None, "rpc": Rpc.RESERVE, "pipelined": False, "accounts": 3}
+    measured = {"target": f"127.0.0.1:{port}", "warm_up": 0.1, "seconds": 0.2, "meter": []}
+    await frames.main(argparse.Namespace(**(sending | measured | changes)))
     await server.stop(None)
     return capsys.readouterr().out
 
@@ -200,6 +189,13 @@ async def test_the_generator_sends_streams_that_a_server_understands(capsys: pyt
     assert len({operation.reserve.request_id for operation in seen}) == len(seen)
 
 
+async def test_the_generator_keeps_to_a_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    reserve = broker_pb2.ReserveResponse(replayed=True)
+    sent = json.loads(await send_to(EchoServicer(reserve), capsys, in_flight=None, rate=200.0, seconds=0.5))
+    assert sent["failed"] == 0
+    assert 50 <= sent["answered"] <= 110
+
+
 async def test_the_generator_counts_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     sent = json.loads(await send_to(None, capsys))
     assert sent["answered"] == 0
@@ -213,7 +209,7 @@ async def test_a_long_past_passes_the_audit(database_url: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["engine", "pipeline"])
+@pytest.mark.parametrize("name", ["engine", "pipeline", "serve"])
 def test_a_section_runs(name: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     done = run_bench(name, "--quick", "--results", str(path))
@@ -221,7 +217,7 @@ def test_a_section_runs(name: str, tmp_path: Path) -> None:
     found = read_results(path).sections[name]
     assert render(read_results(path)) in done.stdout
     assert all(figure.median > 0 for figure in found.figures)
-    for kind in DatabaseKind:
+    for kind in DatabaseKind if name != "serve" else ():
         assert any(kind in figure.subject for figure in found.figures)
 
 

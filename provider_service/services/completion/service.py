@@ -154,7 +154,7 @@ async def _meter(bill: Bill, charge: StreamCharge) -> None:
     missing_credits = bill.estimated_credits - charge.credits
     if missing_credits > 0:
         await charge.extend(credits=missing_credits)
-    await charge.meter(max(0, bill.credits_so_far - charge.metered_credits))
+    await charge.meter(bill.credits_so_far - charge.metered_credits)
 
 
 async def _meter_rest(credits: int, charge: StreamCharge) -> None:  # noqa: A002 - the contract's word

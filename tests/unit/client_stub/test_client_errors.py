@@ -43,7 +43,6 @@ EXPECTED: Mapping[str, tuple[grpc.StatusCode, type[IapError]]] = {
     "ACCOUNT_SUSPENDED": (CODE.FAILED_PRECONDITION, errors.SuspendedError),
     "PROVIDER_SUSPENDED": (CODE.FAILED_PRECONDITION, errors.SuspendedError),
     "REQUEST_ID_REUSED": (CODE.ALREADY_EXISTS, errors.RequestIdReusedError),
-    "CANCELLED": (CODE.CANCELLED, errors.UnavailableError),
     "STREAM_RUNNING": (CODE.ALREADY_EXISTS, errors.StreamRunningError),
     "STREAM_NOT_READ": (CODE.FAILED_PRECONDITION, errors.PreconditionError),
     "SERVICE_EXISTS": (CODE.ALREADY_EXISTS, errors.AlreadyExistsError),

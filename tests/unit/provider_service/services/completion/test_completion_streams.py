@@ -93,6 +93,14 @@ async def test_what_is_likely_owed_is_set_aside_before_it_is_delivered() -> None
     assert (gateway.streamed, gateway.has_ended) == (11, True)
 
 
+async def test_what_was_said_once_counts_to_the_end() -> None:
+    service, _ = serving(end(9, 7), *words(1), Answer())
+    charge = FakeStreamCharge()
+    chunks = await stream(service, charge)
+    assert (chunks[-1]["finish_reason"], chunks[-1]["model"]) == ("stop", "small-2026")
+    assert charge.metered_credits == 16
+
+
 async def test_reasoning_is_not_passed_on_but_has_its_price() -> None:
     service, _ = serving(Answer(reasoning="Let me think"), *words(1), Answer(finish_reason="stop"))
     charge = FakeStreamCharge()
