@@ -46,7 +46,7 @@ async def serve(directory: Path, broker_address: str, function: str) -> tuple[Pr
 
 
 @pytest.mark.parametrize(
-    ("function", "state", "captured_credits"), [("resumed", CAPTURED, 2), ("released", RELEASED, 0)]
+    ("function", "state", "captured"), [("resumed", CAPTURED, 2), ("released", RELEASED, 0)]
 )
 async def test_work_that_a_crash_cut_off_ends_as_its_service_says(
     broker: BrokerDouble, broker_address: str, tmp_path: Path, function: str, state: int, captured: int
