@@ -16,7 +16,7 @@ from iap.broker.v1.broker_pb2 import Reservation, ReservationState
 
 from client_stub.accounts import AccountClient
 from client_stub.admin import AdminClient
-from client_stub.broker import BrokerClient
+from client_stub.broker import BrokerClient, Transport
 from client_stub.catalog import CatalogClient
 from deploy.node_process import NodeCommand, NodeProcess, run_command
 from mesh_runtime import fault_points
@@ -108,7 +108,9 @@ class ProviderStage:
 
 
 @asynccontextmanager
-async def provider_stage(database_url: str, journal_url: str, directory: Path) -> AsyncIterator[ProviderStage]:
+async def provider_stage(
+    database_url: str, journal_url: str, directory: Path, *, transport: Transport = "unary"
+) -> AsyncIterator[ProviderStage]:
     """Starts both and opens accounts; both are gone in the end, whatever has happened."""
     made = json.loads(await run_command("broker_service", "init", "--database", database_url, "--json"))
     broker = NodeProcess(
@@ -125,7 +127,7 @@ async def provider_stage(database_url: str, journal_url: str, directory: Path) -
                 module="provider_service",
                 arguments=(
                     *("--broker", broker.address, "--services", ",".join(_ALL), "--journal", journal_url),
-                    *("--log-level", "warning", *options),
+                    *("--log-level", "warning", "--broker-transport", transport, *options),
                 ),
                 environment={
                     "IAP_PROVIDER_KEY": key,
