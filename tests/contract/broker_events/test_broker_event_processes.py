@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -123,9 +124,9 @@ async def test_placing_at_once_gives_no_place_twice(database_url: str) -> None:
 
 
 async def test_a_broker_that_is_killed_between_cause_and_delivery_tells_afterwards(
-    database_url: str, tmp_path: Path, receiver: Receiver
+    new_database: Callable[[], str], tmp_path: Path, receiver: Receiver
 ) -> None:
-    chance = random.Random(20260131)
+    chance, database_url = random.Random(20260131), new_database()
     made = json.loads(await run_command(BROKER, "init", "--database", database_url, "--json"))
     often = ("--event-seconds", "0.1", "--sweep-seconds", "0.1")
     node = NodeProcess(

@@ -21,8 +21,11 @@ async def audit_ledger(world: World, key: str | None = None) -> admin_pb2.AuditL
     return await call(world.stubs.admin.AuditLedger, admin_pb2.AuditLedgerRequest(), key or operator_key)
 
 
+AUDIT = "broker_service.storage.audit"
+
+
 class SlowReads:
-    """Makes each read of a broker's database take a while, and counts them: all, and how many there were at once."""
+    """Makes each read of an audit take a while, and counts them: all, and how many there were at once."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
         self.count = self.running = self.most_at_once = 0
@@ -30,6 +33,8 @@ class SlowReads:
         read = database.read
 
         async def slow_read(work: Callable[[Connection], Any]) -> Any:
+            if not getattr(work, "func", work).__module__.startswith(AUDIT):
+                return await read(work)
             self.count += 1
             self.running += 1
             self.most_at_once = max(self.most_at_once, self.running)

@@ -131,6 +131,9 @@ class _Stream:
 
     async def _write(self) -> None:
         with contextlib.suppress(*_ENDED):
+            # A write to a stream that the broker is just refusing makes gRPC forget what it was refused with
+            # (https://github.com/grpc/grpc/issues/36066).
+            await self._call.initial_metadata()
             while await self._has_more.wait():
                 self._has_more.clear()
                 message, self._next = self._next, broker_pb2.PipelineRequest()
