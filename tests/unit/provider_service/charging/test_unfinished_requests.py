@@ -14,7 +14,7 @@ from provider_service.charging import budgets
 from provider_service.services.service import Json, ServiceFailure
 from tests.unit.provider_service.broker_double import ACTIVE, CAPTURED, RELEASED, BrokerDouble, refusal
 from tests.unit.provider_service.example_services import ExampleService, Gate
-from tests.unit.provider_service.harness import Provider, providing
+from tests.unit.provider_service.harness import Provider, providing, until
 
 
 async def test_work_that_takes_too_long_is_ended_and_released(
