@@ -40,16 +40,16 @@ class Step(IntEnum):
 OPEN_STEPS: Final = frozenset({Step.FAILED, Step.RESERVING, Step.WORKING, Step.DONE})
 
 # From which step on each may be reached, up to which. A step reached before may be written again: a try whose commit
-# was lost may have made it.
-_LOWEST: Final = {
-    Step.WORKING: Step.RESERVING,
-    Step.DONE: Step.WORKING,
-    Step.UNPAID: Step.DONE,
-    Step.CAPTURED: Step.WORKING,
-    Step.FAILED: Step.FAILED,
-    Step.RELEASED: Step.RELEASED,
+# was lost may have made it. Plain numbers, as every move carries both into a statement.
+_LOWEST: Final[dict[Step, int]] = {
+    Step.WORKING: Step.RESERVING.value,
+    Step.DONE: Step.WORKING.value,
+    Step.UNPAID: Step.DONE.value,
+    Step.CAPTURED: Step.WORKING.value,
+    Step.FAILED: Step.FAILED.value,
+    Step.RELEASED: Step.RELEASED.value,
 }
-_HIGHEST: Final = {step: max(step, Step.WORKING) for step in _LOWEST}
+_HIGHEST: Final[dict[Step, int]] = {step: max(step.value, Step.WORKING.value) for step in _LOWEST}
 
 
 class Entry(NamedTuple):
@@ -84,8 +84,8 @@ class Move(NamedTuple):
     request_id: str
     step: Step
     is_open: int
-    lowest: Step
-    highest: Step
+    lowest: int
+    highest: int
     reservation_id: str | None
     credits: int | None
     output: bytes | None
