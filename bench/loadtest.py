@@ -27,7 +27,7 @@ from client_stub.provider import ProviderClient
 from deploy.interruption import run_to_end
 from deploy.local_mesh import Books, LocalMesh
 from deploy.node_process import ProcessFailedError
-from deploy.seeding import PackTerms, buy_pack, seed
+from deploy.seeding import SEEDED_SERVICES, PackTerms, buy_pack, seed
 
 RESERVE: Final = "reserve.json"
 SERVE_REQUEST: Final = "serve_request.json"
@@ -120,7 +120,7 @@ async def _send(ghz: Path, mesh: LocalMesh, load: Load) -> Outcome:
     await mesh.broker.start()
     seeded = await seed(mesh.broker.address, operator_key=operator_key or "", packs=[_PLENTY], trial_credits=0)
     await buy_pack(mesh.broker.address, pack_id=seeded.pack_ids[0], account_token=seeded.account_token)
-    provider = mesh.add_provider(key=seeded.provider_key)
+    provider = mesh.add_provider(key=seeded.provider_key, arguments=SEEDED_SERVICES)
     await provider.start()
     credentials = Credentials(provider_key=seeded.provider_key, account_token=seeded.account_token)
 

@@ -88,7 +88,8 @@ class BrokerClient(ServiceClient):
         trace_metadata: TraceMetadata | None = None,
     ) -> Self:
         """Return a client with a channel of its own, or several; see `open_channel`. Close it, or use `async with`."""
-        if connections < 1 or (connections > 1 and check_transport(transport) != "pipelined"):
+        is_pipelined = check_transport(transport) == "pipelined"
+        if connections < 1 or (connections > 1 and not is_pipelined):
             raise ConfigurationError("connections must be at least 1, and more than 1 only with pipelined transport")
         own_connection = connections > 1
         channels = [
@@ -97,7 +98,7 @@ class BrokerClient(ServiceClient):
         client = cls(channels[0], key=key, timeout_seconds=timeout_seconds)
         client._owns_channel = True
         client._more_channels = channels[1:]
-        if check_transport(transport) == "pipelined":
+        if is_pipelined:
             client._open_pipeline(channels, trace_metadata)
         return client
 

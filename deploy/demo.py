@@ -27,7 +27,7 @@ from deploy.demo_texting import Sent, TextingApp
 from deploy.interruption import run_to_end
 from deploy.local_mesh import LocalMesh
 from deploy.node_process import NodeProcess, ProcessFailedError
-from deploy.seeding import TRIAL_CREDITS, Seeded, buy_pack, seed
+from deploy.seeding import SEEDED_SERVICES, TRIAL_CREDITS, Seeded, buy_pack, seed
 from deploy.story import Story
 
 
@@ -96,7 +96,7 @@ async def _open_for_business(story: Story, mesh: LocalMesh) -> _Demo:
         raise ProcessFailedError(f"{mesh.directory} is in use: there is a database in it")
     await mesh.broker.start()
     seeded = await seed(mesh.broker.address, operator_key=operator_key)
-    provider = mesh.add_provider(key=seeded.provider_key)
+    provider = mesh.add_provider(key=seeded.provider_key, arguments=SEEDED_SERVICES)
     await provider.start()
     story.tell(
         f"The broker serves on {mesh.broker.address}. It keeps packs, payments, credit accounts and their ledger. A "

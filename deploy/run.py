@@ -20,7 +20,7 @@ from deploy.local_mesh import LocalMesh
 from deploy.node_process import ANY_PORT, ROOT, NodeProcess, ProcessFailedError
 from deploy.run_instructions import instructions, shown_path
 from deploy.run_state import RunState, load_state, save_state
-from deploy.seeding import seed
+from deploy.seeding import SEEDED_SERVICES, seed
 from mesh_runtime.addresses import Address
 from mesh_runtime.listening_ports import check_port
 from mesh_runtime.startup_errors import StartupError
@@ -56,7 +56,9 @@ def _read_directory(arguments: Sequence[str] | None) -> Path:
 
 async def _run(mesh: LocalMesh) -> int:
     state = await _start_broker(mesh)
-    provider = mesh.add_provider(key=state.seeded.provider_key, listen=_choose_address(PROVIDER_PORT))
+    provider = mesh.add_provider(
+        key=state.seeded.provider_key, listen=_choose_address(PROVIDER_PORT), arguments=SEEDED_SERVICES
+    )
     await provider.start()
     print(
         instructions(

@@ -13,6 +13,8 @@ from client_stub.catalog import CatalogClient
 from client_stub.purchases import PurchaseClient
 
 SERVICE: Final = "sms"
+# A provider offers no more than is on sale here.
+SEEDED_SERVICES: Final = ("--services", SERVICE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

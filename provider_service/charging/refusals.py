@@ -54,14 +54,16 @@ def service_not_found(service: str) -> CallError:
 
 
 def invalid_input(error: InvalidInput) -> CallError:
-    """Answers an input that breaks the service's rules; a violation without a field is one of the input as a whole."""
-    return invalid_argument(
-        DOMAIN,
-        [
-            FieldViolation(f"input.{violation.field}" if violation.field else "input", violation.description)
-            for violation in error.violations
-        ],
-    )
+    """Answers an input that breaks the service's rules."""
+    return invalid_argument(DOMAIN, input_violations(error))
+
+
+def input_violations(error: InvalidInput) -> list[FieldViolation]:
+    """Returns what is wrong as fields of the request; a violation without a field is one of the input as a whole."""
+    return [
+        FieldViolation(f"input.{violation.field}" if violation.field else "input", violation.description)
+        for violation in error.violations
+    ]
 
 
 def request_id_reused(request_id: str, *, rpc: str = "ServeRequest") -> CallError:

@@ -12,7 +12,7 @@ from iap.broker.v1.broker_pb2 import Reservation, ReservationState
 
 from mesh_runtime.call_errors import CallError, bad_request, invalid_argument, retry_info
 from mesh_runtime.field_rules import FieldViolation
-from provider_service.charging.refusals import DOMAIN, ServiceFailed
+from provider_service.charging.refusals import DOMAIN, ServiceFailed, input_violations
 from provider_service.services.service import InvalidInput, ServiceFailure
 
 Ending: TypeAlias = Callable[[int], CallError]
@@ -116,7 +116,7 @@ def service_failed(service: str, failure: ServiceFailure) -> Ending:
 
 def invalid_input(error: InvalidInput) -> Ending:
     """Ends a stream whose input turned out to break the service's rules."""
-    violations = [FieldViolation(f"input.{violation.field}", violation.description) for violation in error.violations]
+    violations = input_violations(error)
 
     def make(charged_credits: int) -> CallError:
         refused = invalid_argument(DOMAIN, violations)

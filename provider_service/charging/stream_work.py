@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from typing import Final
 
-from google.protobuf.struct_pb2 import Struct
-
-from client_stub.structs import to_struct
 from mesh_runtime.call_errors import CallError
 from mesh_runtime.logs import get_logger
 from provider_service.charging import stream_refusals
+from provider_service.charging.outputs import to_output
 from provider_service.charging.running_charge import CreditsRefused
 from provider_service.charging.stream_charge import MeteredCharge, MeterRefused
 from provider_service.charging.stream_handover import Handover, HandoverBroken, StreamPiece
@@ -17,8 +14,6 @@ from provider_service.charging.stream_refusals import Ending
 from provider_service.charging.stream_request import StreamRequest
 from provider_service.services.service import InvalidInput, Json, ServiceFailure
 
-# Callers take no more than 4 MiB in one message; the rest of the message is small.
-_CHUNK_LIMIT_BYTES: Final = 4 * 1024 * 1024 - 16 * 1024
 _logger = get_logger("provider_service.charging")
 
 
@@ -96,8 +91,9 @@ class StreamWork:
     async def _pass_on(self, chunks: AsyncIterator[Mapping[str, Json]]) -> Ending | None:
         async for chunk in chunks:
             total_credits = self._charge.metered_credits
+            struct = to_output(chunk, called="a chunk")
             await self._handover.give(
-                StreamPiece(chunk=_to_struct(chunk), charged_credits=total_credits, reservation_id=self._reservation_id)
+                StreamPiece(chunk=struct, charged_credits=total_credits, reservation_id=self._reservation_id)
             )
             if self._closed:
                 return None
@@ -113,13 +109,3 @@ class StreamWork:
         if total_credits != self._owed_credits:
             self._owed_credits = total_credits
             await self._deliver(total_credits)
-
-
-def _to_struct(chunk: object) -> Struct:
-    """Returns a chunk as it is sent; raises for what cannot be sent, before it counts as delivered."""
-    if not isinstance(chunk, Mapping):
-        raise TypeError(f"a chunk must be a mapping, not {type(chunk).__name__}")
-    struct = to_struct(chunk)
-    if struct.ByteSize() > _CHUNK_LIMIT_BYTES:
-        raise ValueError(f"a chunk must be at most {_CHUNK_LIMIT_BYTES} bytes, not {struct.ByteSize()}")
-    return struct

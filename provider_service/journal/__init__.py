@@ -20,7 +20,7 @@ For a stream, which is charged as it goes, the entry is of `Kind.STREAM`:
 
     found = await journal.open(new_entry(…, kind=Kind.STREAM))
     await journal.working(key, reservation_id=…)
-    await journal.metered(key, credits=…)         the total so far, before the chunk that it is for goes out
+    await journal.metered(key, credits=…)         the total so far, before the next chunk is asked for
     await journal.done(key, credits=…, output=None)
 
 After a crash a stream that was WORKING is captured up to what was metered, and the rest is released.

@@ -36,6 +36,10 @@ _SETTINGS: Final = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # The session, and with it the lock, of a machine that is gone without a word ends within half a minute.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 # Held while tables are made, so that of several processes one makes them. An arbitrary number.
 _SET_UP_LOCK: Final = 4_127_331_905

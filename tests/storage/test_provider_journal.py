@@ -12,8 +12,9 @@ import pytest
 
 from provider_service.journal import committer
 from provider_service.journal.durable import DurableJournal, open_journal
-from provider_service.journal.entries import Entry, RequestKey, Step, new_entry
+from provider_service.journal.entries import Entry, RequestKey, Step, new_entry, new_move
 from provider_service.journal.errors import JournalUnavailableError, JournalUnusableError
+from provider_service.journal.store import Batch, Verdict
 from tests.databases import DatabaseKind, connected, cut_connections, no_connections, only_on, run_sql, sqlite_url
 
 POSTGRESQL_ONLY = only_on(DatabaseKind.POSTGRESQL, reason="processes share no SQLite journal")
@@ -125,6 +126,22 @@ async def test_changes_of_one_entry_keep_their_order(journal: DurableJournal) ->
     ]
     assert await asyncio.gather(*calls) == [None, True, True, True, True]
     assert await step_of(journal, it.key) is Step.DONE
+
+
+async def test_a_batch_whose_answer_was_lost_is_written_again_with_the_same_outcome(journal: DurableJournal) -> None:
+    known, new = entry()._replace(owner=journal.owner), entry()._replace(owner=journal.owner)
+    await journal.open(known)
+    gone = new_move(entry().key, Step.WORKING, reservation_id="rsv_1")
+    for batch, found, refused in [
+        (Batch(openings=[new, known._replace(open_time=1)]), {known.key: known}, set()),
+        (Batch(moves=[new_move(new.key, Step.WORKING, reservation_id="rsv_1"), gone]), {}, {gone.key}),
+        (Batch(moves=[new_move(new.key, Step.DONE, credits=1, output=b"")], removals=[known.key]), {}, set()),
+        (Batch(moves=[new_move(new.key, Step.CAPTURED, credits=1)]), {}, set()),
+    ]:
+        for _ in range(2):
+            verdict = await journal._store.apply(batch)
+            assert verdict == Verdict(found, frozenset(refused))
+    assert await step_of(journal, known.key) is None
 
 
 async def test_a_step_back_is_refused(journal: DurableJournal) -> None:

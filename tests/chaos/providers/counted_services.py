@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
-from provider_service.services.charge import Charge
+from provider_service.services.charge import Charge, StreamCharge
 from provider_service.services.service import AfterCrash, FieldViolation, InvalidInput, Json, Quote, ServiceFailure
 
 PRICE = 2
@@ -45,6 +45,23 @@ class CountedService:
         pass
 
 
+class TickingService(CountedService):
+    """Answers in as many chunks as its input says, a price for each."""
+
+    streams_only = True
+    slice_credits = 5 * PRICE
+
+    async def stream(
+        self, service_input: Mapping[str, Json], charge: StreamCharge
+    ) -> AsyncIterator[Mapping[str, Json]]:
+        ticks = service_input["ticks"]
+        assert isinstance(ticks, int)
+        for number in range(ticks):
+            await charge.meter(PRICE)
+            yield {"number": number}
+            await asyncio.sleep(0.01)
+
+
 def create_once(options: Mapping[str, str]) -> CountedService:
     """Makes the service whose work nobody wants twice."""
     return CountedService("once", AfterCrash.RELEASE, options["path"])
@@ -53,3 +70,8 @@ def create_once(options: Mapping[str, str]) -> CountedService:
 def create_again(options: Mapping[str, str]) -> CountedService:
     """Makes the service whose work may be done again."""
     return CountedService("again", AfterCrash.RESUME, options["path"])
+
+
+def create_ticking(options: Mapping[str, str]) -> TickingService:
+    """Makes the service that answers in chunks."""
+    return TickingService("ticking", AfterCrash.RELEASE, options["path"])

@@ -16,12 +16,14 @@ from iap.broker.v1.broker_pb2 import Reservation, ReservationState
 
 from client_stub.accounts import AccountClient
 from client_stub.admin import AdminClient
-from client_stub.broker import BrokerClient
+from client_stub.broker import BrokerClient, Transport
 from client_stub.catalog import CatalogClient
 from deploy.node_process import NodeCommand, NodeProcess, run_command
 from mesh_runtime import fault_points
 
 SERVICES = ("once", "again")
+STREAMED = "ticking"
+_ALL = (*SERVICES, STREAMED)
 CREDITS = 1_000_000
 BROKER = "broker"
 PROVIDER = "provider"
@@ -106,7 +108,9 @@ class ProviderStage:
 
 
 @asynccontextmanager
-async def provider_stage(database_url: str, journal_url: str, directory: Path) -> AsyncIterator[ProviderStage]:
+async def provider_stage(
+    database_url: str, journal_url: str, directory: Path, *, transport: Transport = "unary"
+) -> AsyncIterator[ProviderStage]:
     """Starts both and opens accounts; both are gone in the end, whatever has happened."""
     made = json.loads(await run_command("broker_service", "init", "--database", database_url, "--json"))
     broker = NodeProcess(
@@ -117,13 +121,13 @@ async def provider_stage(database_url: str, journal_url: str, directory: Path) -
         await broker.start()
         key, accounts = await _open_accounts(broker.address, made["operator_key"])
         work_path, faults_path = directory / "work.txt", directory / "faults.txt"
-        options = [f"--option={service}.path={work_path}" for service in SERVICES]
+        options = [f"--option={service}.path={work_path}" for service in _ALL]
         provider = NodeProcess(
             NodeCommand(
                 module="provider_service",
                 arguments=(
-                    *("--broker", broker.address, "--services", ",".join(SERVICES), "--journal", journal_url),
-                    *("--log-level", "warning", *options),
+                    *("--broker", broker.address, "--services", ",".join(_ALL), "--journal", journal_url),
+                    *("--log-level", "warning", "--broker-transport", transport, *options),
                 ),
                 environment={
                     "IAP_PROVIDER_KEY": key,
@@ -148,7 +152,7 @@ async def _open_accounts(broker: str, operator_key: str) -> tuple[str, tuple[Pay
         CatalogClient.connect(broker, key=provider_key) as catalog,
         AccountClient.connect(broker, key=customer_key) as accounts,
     ):
-        for service in SERVICES:
+        for service in _ALL:
             await catalog.create_service(service=service, title="Counted", unit_name="piece", trial_credits=CREDITS)
             # Trial credits come with a customer's first account for a service.
             for trial_credits in (CREDITS, 0):
@@ -163,7 +167,7 @@ def _install_services(directory: Path) -> Path:
     metadata = site / "counted_services-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: counted-services\nVersion: 1.0\n")
-    lines = [f"{service} = tests.chaos.providers.counted_services:create_{service}" for service in SERVICES]
+    lines = [f"{service} = tests.chaos.providers.counted_services:create_{service}" for service in _ALL]
     (metadata / "entry_points.txt").write_text("\n".join(["[iap_mesh.services]", *lines, ""]))
     return site
 

@@ -52,6 +52,7 @@ def failing(error: BaseException, *, after: int, each: int = 3) -> Script:
         (asyncio.CancelledError(), "INTERNAL", "an internal error occurred"),
         (TimeoutError(), "INTERNAL", "an internal error occurred"),
         (InvalidInput([FieldViolation("text", "is odd")]), "INVALID_ARGUMENT", "input.text: is"),
+        (InvalidInput([FieldViolation("", "is odd")]), "INVALID_ARGUMENT", "input: is odd"),
     ],
 )
 @pytest.mark.parametrize("after", [0, 2])

@@ -236,6 +236,12 @@ async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
             "--journal: cannot use the journal at 127.0.0.1:1/x: ",
         ),
         (["--services", "held", "--journal-days", "0"], {}, "Invalid value for '--journal-days'"),
+        (["--services", "held", "--broker-transport", "x"], {}, "Invalid value for '--broker-transport'"),
+        (
+            ["--services", "held", "--broker-connections", "2"],
+            {},
+            "--broker-connections above 1 needs --broker-transport pipelined",
+        ),
         (["--log-style", "x"], {}, "Invalid value for '--log-style'"),
     ],
 )

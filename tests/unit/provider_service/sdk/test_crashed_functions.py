@@ -45,9 +45,7 @@ async def serve(directory: Path, broker_address: str, function: str) -> tuple[Pr
     return process, line.removeprefix("listening on ").strip()
 
 
-@pytest.mark.parametrize(
-    ("function", "state", "captured_credits"), [("resumed", CAPTURED, 2), ("released", RELEASED, 0)]
-)
+@pytest.mark.parametrize(("function", "state", "captured"), [("resumed", CAPTURED, 2), ("released", RELEASED, 0)])
 async def test_work_that_a_crash_cut_off_ends_as_its_service_says(
     broker: BrokerDouble, broker_address: str, tmp_path: Path, function: str, state: int, captured: int
 ) -> None:
