@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
+from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 Json: TypeAlias = bool | float | int | str | list["Json"] | dict[str, "Json"] | None
 """What JSON can express."""
@@ -18,12 +18,22 @@ def to_struct(mapping: Mapping[str, object]) -> Struct:
 
     TypeError for what JSON cannot express; ValueError for numbers that a Struct would change.
     """
-    return Struct(fields={_name(name): _to_value(value) for name, value in mapping.items()})
+    struct = Struct()
+    _fill(struct, mapping)
+    return struct
 
 
 def from_struct(struct: Struct) -> dict[str, Json]:
     """Return the Struct as a dict; whole numbers come back as `int`, whatever they were before."""
-    return {name: _from_value(value) for name, value in struct.fields.items()}
+    fields = struct.fields
+    return {name: _from_value(fields[name]) for name in fields}
+
+
+# In place: a message that is given to another one's constructor is copied.
+def _fill(struct: Struct, mapping: Mapping[str, object]) -> None:
+    fields = struct.fields
+    for name, value in mapping.items():
+        _set(fields[_name(name)], value)
 
 
 def _name(name: object) -> str:
@@ -32,20 +42,24 @@ def _name(name: object) -> str:
     return name
 
 
-def _to_value(value: object) -> Value:
+def _set(target: Value, value: object) -> None:
     match value:
-        case None:
-            return Value(null_value=NULL_VALUE)
-        case bool():
-            return Value(bool_value=value)
-        case int() | float():
-            return Value(number_value=_exact(value))
         case str():
-            return Value(string_value=value)
+            target.string_value = value
+        case None:
+            target.null_value = NULL_VALUE
+        case bool():
+            target.bool_value = value
+        case int() | float():
+            target.number_value = _exact(value)
         case Mapping():
-            return Value(struct_value=to_struct(value))
+            # So that it is there when it is empty, too.
+            target.struct_value.SetInParent()
+            _fill(target.struct_value, value)
         case list() | tuple():
-            return Value(list_value=ListValue(values=[_to_value(item) for item in value]))
+            target.list_value.SetInParent()
+            for item in value:
+                _set(target.list_value.values.add(), item)
         case _:
             raise TypeError(f"{type(value).__name__} is no JSON value")
 

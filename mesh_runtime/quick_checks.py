@@ -26,8 +26,8 @@ _FIELD_RULES: Final[Any] = validate_pb2.field
 # Longer than any message can be.
 _NO_LIMIT: Final = 2**63
 _NANOS_PER_SECOND: Final = 1_000_000_000
-# Messages of others' that have no rules of their own.
-_WITHOUT_RULES: Final = ("google.protobuf.Duration", "google.protobuf.Timestamp")
+# Messages of others' that have no rules of their own, nor within.
+_WITHOUT_RULES: Final = ("google.protobuf.Duration", "google.protobuf.Timestamp", "google.protobuf.Struct")
 
 
 class _UnknownRuleError(Exception):
@@ -72,11 +72,22 @@ def _check_of_field(field: FieldDescriptor) -> Check | None:
             return None
         # It may have rules within.
         raise _UnknownRuleError
-    if len(groups) > 1 or groups[0][0].name not in _CHECKS_OF_VALUES:
+    if len(groups) > 1:
         raise _UnknownRuleError
     ((group, rules),) = groups
+    if group.name == "required" and rules:
+        return _check_of_presence(field)
+    if group.name not in _CHECKS_OF_VALUES:
+        raise _UnknownRuleError
     check = _CHECKS_OF_VALUES[group.name](rules)
     return _if_present(field.name, check) if field.has_presence else _always(field.name, check)
+
+
+def _check_of_presence(field: FieldDescriptor) -> Check:
+    if field.message_type is None or field.message_type.full_name not in _WITHOUT_RULES or not field.has_presence:
+        raise _UnknownRuleError
+    name = field.name
+    return lambda message: message.HasField(name)
 
 
 def _always(name: str, check: Check) -> Check:

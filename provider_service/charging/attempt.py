@@ -12,6 +12,7 @@ from mesh_runtime import fault_points
 from mesh_runtime.call_errors import CallError, internal
 from mesh_runtime.logs import get_logger
 from mesh_runtime.pending_tasks import PendingTasks
+from mesh_runtime.waiting import wait_until_done
 from provider_service.charging import budgets, refusals
 from provider_service.charging.broker_errors import is_refusal, log_unpaid_work
 from provider_service.charging.budgets import CallTimes, clamp_seconds
@@ -59,14 +60,16 @@ class Attempt:
         self._pending = pending
         self._loop = asyncio.get_running_loop()
         self._callers = Callers()
-        self._work_done: asyncio.Future[None] = self._loop.create_future()
+        # A reading of the event loop's clock.
+        self._work_done_time: float | None = None
 
     async def answer(self, outcome: asyncio.Future[Outcome], times: CallTimes) -> Outcome:
         """Waits, as one of the callers, for the outcome of `run`. Raises CallError if there is none in time."""
         self._callers.join(times)
+        join_time = self._loop.time()
         try:
-            await self._wait({outcome, self._work_done}, times.answer_end - self._loop.time())
-            await self._wait({outcome}, min(times.answer_end - self._loop.time(), budgets.SETTLE_SECONDS))
+            while not outcome.done() and (seconds := self._seconds_to_wait(times, join_time)) > 0:
+                await wait_until_done(outcome, seconds)
         finally:
             self._callers.leave()
         if outcome.done():
@@ -87,9 +90,14 @@ class Attempt:
             _logger.exception("charging.bug", request_id=self.request.request_id)
             return Refused(error=internal(DOMAIN))
 
-    async def _wait(self, futures: "set[asyncio.Future[Outcome] | asyncio.Future[None]]", seconds: float) -> None:
-        if not any(future.done() for future in futures):
-            await asyncio.wait(futures, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+    def _seconds_to_wait(self, times: CallTimes, join_time: float) -> float:
+        """Tells how long a caller waits at least, if no outcome comes: work that is done has to be settled in time.
+
+        While it is not done, that time has not begun, and the caller asks again.
+        """
+        now = self._loop.time()
+        settle_start = now if self._work_done_time is None else max(self._work_done_time, join_time)
+        return min(times.answer_end, settle_start + budgets.SETTLE_SECONDS) - now
 
     async def _serve(self) -> Outcome:
         earlier = await self._earlier.resolve(self.request, self._callers.seconds_left)
@@ -118,7 +126,7 @@ class Attempt:
         except CallError as error:
             return await self._give_up(charge.reserved, error)
         fault_points.passing("worked")
-        self._work_done.set_result(None)
+        self._work_done_time = self._loop.time()
         if not await self._store(charge, output):
             return await self._give_up(charge.reserved, refusals.not_settled())
         captured = await self._capture(charge)

@@ -13,6 +13,8 @@ from provider_service.services.service import AfterCrash, Json, Service, after_c
 
 # The label of a reservation that tells which request it was made for.
 DIGEST_LABEL: Final = "request_digest"
+# Made once; `json.dumps` with options makes one for each call.
+_to_canonical: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +46,7 @@ class PaidRequest:
         return {DIGEST_LABEL: self.digest}
 
     def _digest_of(self, *parts: Json | Mapping[str, Json]) -> str:
-        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-        return hmac.new(self.account_token.encode(), canonical.encode(), "sha256").hexdigest()[:32]
+        return hmac.new(self.account_token.encode(), _to_canonical(parts).encode(), "sha256").hexdigest()[:32]
 
     def to_entry(self) -> Entry:
         """Returns what the journal opens with; the input only where a crash may not cut the work off."""

@@ -1,10 +1,12 @@
 """The calls to the broker around one request: setting credits aside, taking them, giving them back."""
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from iap.broker.v1.broker_pb2 import Balance, CaptureResponse, ChargeResponse, GetReservationResponse, Reservation
 
 from client_stub.broker import BrokerClient
@@ -228,6 +230,10 @@ class Payments:
 
 def _lifetime_seconds(reservation: Reservation, *, replayed: bool) -> float:
     """Tells how long a reservation lives from now on, by the broker's clock alone where that is possible."""
-    expire_time = reservation.expire_time.ToDatetime(UTC)
-    start = datetime.now(UTC) if replayed else reservation.create_time.ToDatetime(UTC)
-    return (expire_time - start).total_seconds()
+    start_seconds = time.time() if replayed else _unix_seconds(reservation.create_time)
+    return _unix_seconds(reservation.expire_time) - start_seconds
+
+
+def _unix_seconds(timestamp: Timestamp) -> float:
+    """Returns a time in seconds; less than a microsecond is lost."""
+    return timestamp.seconds + timestamp.nanos / 1e9

@@ -36,6 +36,10 @@ _PRAGMAS: Final = (
     # What is wiped, such as an account's token, is overwritten.
     "secure_delete = FAST",
 )
+# For a type that it does not know, the driver asks the type and the value for an adapter, in vain, which takes longer
+# than all else about the value.
+sqlite3.register_adapter(Step, int)
+sqlite3.register_adapter(Kind, str)
 
 
 class SqliteStore:

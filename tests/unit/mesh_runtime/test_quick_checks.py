@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from iap.broker.v1 import broker_pb2, catalog_pb2
+from iap.provider.v1 import provider_pb2
 
 from broker_service.services import request_types
 from mesh_runtime.quick_checks import quick_check
@@ -96,6 +97,25 @@ def test_a_quick_check_of_the_hot_path_says_what_protovalidate_says(name: str) -
 @pytest.mark.parametrize("name", sorted(QUICK.keys() - HOT))
 def test_a_quick_check_says_what_protovalidate_says(name: str) -> None:
     compare_with_protovalidate(QUICK[name], examples=12)
+
+
+@pytest.mark.parametrize(
+    "message_type", [provider_pb2.ServeRequestRequest, provider_pb2.ServeStreamRequest, provider_pb2.QuoteRequest]
+)
+@pytest.mark.parametrize("service_input", [None, {}, {"name": "value", "list": [1, {"within": None}]}])
+@pytest.mark.parametrize("service", ["", "a", "a" * 63, "a" * 64, "a\0b"])
+def test_a_quick_check_of_a_providers_request_says_what_protovalidate_says(
+    message_type: type[Message], service_input: dict[str, Any] | None, service: str
+) -> None:
+    request: Any = message_type(service=service)
+    if message_type is not provider_pb2.QuoteRequest:
+        request.request_id, request.account_token = str(uuid.UUID(int=7)), "a"
+    if service_input is not None:
+        request.input.SetInParent()
+        request.input.update(service_input)
+    check = quick_check(message_type)
+    assert check is not None
+    assert check(request) == (not protovalidate.Validator().collect_violations(request))
 
 
 def test_a_message_without_a_fault_passes() -> None:
