@@ -1,9 +1,8 @@
 """Operations over Pipelines of the broker instead of a call for each: the same rules, for a fraction of the cost.
 
-What is asked for in the same turn of the event loop shares a message. Only while the broker is at work for this client
-already, it waits for company, for a few turns. An operation belongs to no stream until one is ready to take it: a
-stream that is slow or broken takes none, and what it leaves unanswered when it breaks goes to another. Sending again is
-safe, as every operation has a request_id.
+What is asked for in the same turn of the event loop shares a message; nothing waits for company. An operation belongs
+to no stream until one is ready to take it: a stream that is slow or broken takes none, and what it leaves unanswered
+when it breaks goes to another. Sending again is safe, as every operation has a request_id.
 """
 
 import asyncio
@@ -26,9 +25,6 @@ TraceMetadata = Callable[[], Mapping[str, str]]
 
 # A message's; brokers take 4 MiB. What is larger by itself goes as a call of its own.
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-# gRPC hands calls on one by one, about one in each turn of the event loop: those that come together are together after
-# a few turns.
-_QUIET_TURNS: Final = 4
 _NAMES: Final[Mapping[type[Message], str]] = MappingProxyType(
     {
         broker_pb2.ReserveRequest: "reserve",
@@ -115,7 +111,7 @@ class Pipeline:
         """Give what waits to a stream that is ready, as soon as those who come in this turn are there."""
         if self._queue and not self._is_dispatching:
             self._is_dispatching = True
-            asyncio.get_running_loop().call_soon(self._gather, len(self._queue), 0)
+            asyncio.get_running_loop().call_soon(self._dispatch)
 
     async def close(self) -> None:
         """End the streams; operations that still run are cancelled."""
@@ -139,18 +135,6 @@ class Pipeline:
             operation.answer.cancel()
         elif not operation.answer.done():
             self.add(operation)
-
-    def _gather(self, seen: int, quiet_turns: int) -> None:
-        """Give what waits to a stream, at once unless the broker is at work for this client already.
-
-        Then it would wait there for the batch before it, and messages of one operation each would cost the most.
-        """
-        waiting = len(self._queue)
-        quiet_turns = 0 if waiting > seen else quiet_turns + 1
-        if quiet_turns < _QUIET_TURNS and 0 < waiting < MAX_OPERATIONS and any(map(len, self._streams)):
-            asyncio.get_running_loop().call_soon(self._gather, waiting, quiet_turns)
-        else:
-            self._dispatch()
 
     def _dispatch(self) -> None:
         self._is_dispatching = False

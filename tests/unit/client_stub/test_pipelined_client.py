@@ -70,19 +70,6 @@ async def test_what_is_asked_for_at_once_shares_a_message_and_each_gets_its_own_
     assert not server.unary
 
 
-async def test_while_one_is_unanswered_those_that_come_turn_by_turn_share_a_message() -> None:
-    async with serving_pipeline(never) as server, connect(server) as broker:
-        waits = [asyncio.create_task(reserve(broker))]
-        await until(lambda: len(server.operations) == 1)
-        for number in range(1, 9):
-            waits.append(asyncio.create_task(reserve(broker, number)))
-            await asyncio.sleep(0)
-        await until(lambda: len(server.operations) == 9)
-        assert [len(message.operations) for message in server.streams[0].messages] == [1, 8]
-        for task in waits:
-            task.cancel()
-
-
 async def test_a_message_holds_no_more_than_the_contract_allows() -> None:
     async with serving_pipeline() as server, connect(server) as broker:
         await asyncio.gather(*(reserve(broker) for _ in range(2_500)))
