@@ -211,7 +211,7 @@ async def test_a_bug_in_a_service_is_released_and_not_shown(
     monkeypatch: pytest.MonkeyPatch,
     work: object,
 ) -> None:
-    monkeypatch.setattr(outputs, "_OUTPUT_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(outputs, "_LIMIT_BYTES", 1000)
     service.work = work  # type: ignore[assignment]
     refused = await provider.refused(account_token=broker.open_account(10))
     assert (refused.code, refused.reason, refused.domain) == (grpc.StatusCode.INTERNAL, "INTERNAL", "iap.provider")
