@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -42,6 +43,16 @@ done
 rm -rf "$1"
 """
 
+# Becomes another user, then another program.
+_BECOME = """
+import os, sys
+user, group, program, *arguments = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(user))
+os.execv(program, [program, *arguments])
+"""
+
 
 class PostgresServer:
     """A server that listens on a Unix socket; started when it is made, gone with its data after `close`."""
@@ -52,7 +63,7 @@ class PostgresServer:
         self.directory = Path(tempfile.mkdtemp(prefix="iap-postgres-"))
         self._user.give(self.directory)
         self._janitor = self._popen(
-            *("sh", "-c", _JANITOR, "janitor", str(self.directory)),
+            *("/bin/sh", "-c", _JANITOR, "janitor", str(self.directory)),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -115,7 +126,7 @@ class PostgresServer:
         programs = installed / "pginstall" / "bin"
         try:
             self._run(programs / "postgres", "--version")
-        except PermissionError:
+        except OSError:
             # The libraries lie beside the package, and are looked for there.
             for copied in (installed, *installed.parent.glob(f"{installed.name}.libs")):
                 shutil.copytree(copied, self.directory / copied.name, symlinks=True)
@@ -161,16 +172,15 @@ class PostgresServer:
         self._process = None
 
     def _run(self, *command: str | Path) -> None:
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, **self._surroundings())
+        ended = subprocess.run(
+            (*self._user.becoming, *command), cwd=self.directory, capture_output=True, text=True, check=False
+        )
         if ended.returncode:
             raise OSError(f"{command[0]} failed: {ended.stderr}")
 
     def _popen(self, *command: str | Path, **pipes: Any) -> "subprocess.Popen[bytes]":
         # In a session of its own: an interrupt at the keyboard is for the tests, which then end it in order.
-        return subprocess.Popen(command, start_new_session=True, **pipes, **self._surroundings())
-
-    def _surroundings(self) -> dict[str, Any]:
-        return {"cwd": self.directory, **self._user.options}
+        return subprocess.Popen((*self._user.becoming, *command), cwd=self.directory, start_new_session=True, **pipes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +194,15 @@ class _ServerUser:
         return cls(pwd.getpwnam("nobody") if os.geteuid() == 0 else None)
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The arguments of `subprocess` that make a process this user's."""
+    def becoming(self) -> tuple[str, ...]:
+        """What a command line begins with that is to run as this user.
+
+        `subprocess` could do it by itself, but then has to fork this process, and in one that has used gRPC what is
+        forked may break down before it becomes another program.
+        """
         if self.lent is None:
-            return {}
-        return {"user": self.lent.pw_uid, "group": self.lent.pw_gid, "extra_groups": []}
+            return ()
+        return (sys.executable, "-ISc", _BECOME, str(self.lent.pw_uid), str(self.lent.pw_gid))
 
     def give(self, *paths: Path) -> None:
         if self.lent is not None:
