@@ -9,11 +9,12 @@ STUB_BIN := $(STUB_VENV)/bin
 MUTANT_VENV := .venv-mutants
 GENERATE := $(STUB_BIN)/python deploy/generate_stubs.py
 IAP_CHAOS_KILLS ?= 300
+IAP_CHAOS_SECONDS ?= 300
 SOURCES := broker_service provider_service client_stub mesh_runtime deploy bench examples tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check lint type format protos protos-check imports loadtest chaos bench mutants constraints \
-	clean
+.PHONY: help setup demo run test check lint type format protos protos-check imports loadtest chaos soak bench mutants \
+	constraints clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,10 @@ chaos: setup  ## Crash brokers, providers and databases under load, IAP_CHAOS_KI
 	IAP_CHAOS_KILLS=$(IAP_CHAOS_KILLS) $(BIN)/python -m pytest -n 2 --dist loadfile -rP --show-capture=stdout \
 		tests/chaos/test_killed_brokers.py tests/chaos/test_killed_sales.py tests/chaos/test_crashed_databases.py \
 		tests/chaos/providers
+
+soak: setup  ## Test whole processes on both databases, and the models for IAP_CHAOS_SECONDS=300 each along other paths
+	IAP_E2E_DATABASES=all IAP_CHAOS_SECONDS=$(IAP_CHAOS_SECONDS) $(BIN)/python -m pytest -n 2 --dist loadfile \
+		tests/e2e tests/ledger_model tests/money_model
 
 mutants: $(MUTANT_VENV)/.installed  ## Change the ledger's rules spot by spot to see whether a test notices (about 5 minutes)
 	@$(MUTANT_VENV)/bin/python deploy/mutants.py

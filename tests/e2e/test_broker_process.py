@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from iap.broker.v1 import catalog_pb2, catalog_pb2_grpc
 
 from deploy.local_mesh import LocalMesh
+from tests.forked_commands import BROKER, run_forked
 
 SERVICES = [
     f"iap.broker.v1.{name}Service" for name in ("Broker", "Account", "Catalog", "Purchase", "Settlement", "Admin")
@@ -25,14 +26,8 @@ SERVICES = [
 
 
 def broker_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "broker_service", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**os.environ, **environment},
-    )
+    done = run_forked(BROKER, *arguments, environment={**os.environ, **environment})
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.output, done.errors)
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -1,8 +1,8 @@
 """`iap-broker seed-demo`: a new database is made ready for any gRPC client with one command."""
 
 import json
+import os
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from iap.broker.v1 import account_pb2, account_pb2_grpc, broker_pb2, broker_pb2_
 
 from deploy.node_process import NodeCommand, NodeProcess
 from tests.databases import run_sql
-
-COMMAND = [sys.executable, "-m", "broker_service"]
+from tests.forked_commands import BROKER, run_forked
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = run_forked(BROKER, *arguments, environment=os.environ)
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.output, done.errors)
 
 
 def seed(database: str) -> dict[str, Any]:

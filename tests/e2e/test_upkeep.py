@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from broker_service.engine.committer import Committer
 from broker_service.storage.database import open_database
 from broker_service.storage.schema import head
 from tests.databases import DatabaseKind, only_on, run_sql
+from tests.forked_commands import BROKER, run_forked
 
 ACCOUNT = account_id_for("cus_c", "first")
 COMMAND = [sys.executable, "-m", "broker_service"]
@@ -27,6 +29,9 @@ COMMAND = [sys.executable, "-m", "broker_service"]
 
 def run(*arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Runs the command in a directory: of the version that is there, else of this one."""
+    if directory is None:
+        done = run_forked(BROKER, *arguments, environment=os.environ)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.output, done.errors)
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=directory
     )
