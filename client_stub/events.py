@@ -92,7 +92,8 @@ class EventClient(ServiceClient):
     async def _until_connected(self, seconds: float) -> None:
         """Wait for a server; UnavailableError when there is none for so long."""
         try:
-            await asyncio.wait_for(self._channel.channel_ready(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._channel.channel_ready()
         except TimeoutError as error:
             raise took_too_long(self._channel, seconds) from error
 

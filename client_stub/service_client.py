@@ -110,7 +110,9 @@ class ServiceClient(ABC):
         timeout = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         call = method(request, timeout=deadline_seconds, metadata=self._metadata, wait_for_ready=True)
         try:
-            received: Any = await asyncio.wait_for(call.read(), timeout)
+            # Not with `asyncio.wait_for`: before Python 3.12 it forgets being cancelled as the answer comes.
+            async with asyncio.timeout(timeout):
+                received: Any = await call.read()
             while received is not grpc.aio.EOF:
                 response: Response = received
                 yield response

@@ -102,7 +102,8 @@ class Node:
     async def announce_end(self) -> None:
         """Turn NOT_SERVING for good; calls are still taken."""
         try:
-            await asyncio.wait_for(self.health.stop_serving(), _HEALTH_NEWS_SECONDS)
+            async with asyncio.timeout(_HEALTH_NEWS_SECONDS):
+                await self.health.stop_serving()
         except TimeoutError:
             _logger.warning("node.health_watcher_stuck")
 

@@ -1,7 +1,20 @@
 """Waiting for something that goes on whether or not anybody waits."""
 
 import asyncio
+import contextlib
 from typing import Any
+
+
+async def happens_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, but only so long; return whether it has happened.
+
+    Being cancelled always ends the waiting: `asyncio.wait_for` forgets that (before Python 3.12) when what it waits for
+    happens at the same time.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 async def wait_until_done(future: "asyncio.Future[Any]", seconds: float) -> None:

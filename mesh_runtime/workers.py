@@ -21,6 +21,7 @@ from mesh_runtime.listening_ports import holding_port, print_listening
 from mesh_runtime.logs import get_logger
 from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.stop_signals import stop_signals
+from mesh_runtime.waiting import happens_within
 from mesh_runtime.worker import HURRY, SERVING, worker_environment
 
 # Clients connect again after this long, so that they spread over workers that came later; gRPC varies it by a tenth.
@@ -81,7 +82,7 @@ class _Supervisor:
             if lived_seconds >= _YOUNG_SECONDS:
                 delay_seconds = _FIRST_DELAY_SECONDS
             _logger.warning("workers.ended", pid=worker.pid, end=worker.end, retry_seconds=delay_seconds)
-            await self._pause(delay_seconds)
+            await happens_within(self._stopping, delay_seconds)
             delay_seconds = min(2 * delay_seconds, _LONGEST_DELAY_SECONDS)
             previous = worker
 
@@ -104,10 +105,6 @@ class _Supervisor:
             print_listening(*self._addresses)
             addresses = [str(address) for address in self._addresses]
             _logger.info("workers.started", address=addresses[0], addresses=addresses, pids=sorted(self._first_ones))
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _stop(self) -> None:
         _logger.info("workers.stopping", pids=sorted(worker.pid for worker in self._running))

@@ -25,6 +25,7 @@ from broker_service.storage.database import Database
 from broker_service.storage.deliveries import Claim, Outcome, claim_due, has_due, record_outcomes
 from broker_service.storage.errors import StorageError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.waiting import happens_within
 
 logger = get_logger(__name__)
 
@@ -117,8 +118,7 @@ class EventDelivery:
                 pause_seconds = min(2 * pause_seconds, max(_LONGEST_PAUSE_SECONDS, self._poll_seconds))
             else:
                 pause_seconds, self._warned_at = self._poll_seconds, None
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause_seconds)
+            await happens_within(self._woken, pause_seconds)
             self._woken.clear()
 
     async def _turn(self) -> None:

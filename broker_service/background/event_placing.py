@@ -4,7 +4,6 @@ Every broker of a database does it, one at a time: who comes second finds nothin
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from broker_service.storage.database import Database
 from broker_service.storage.errors import StorageError
 from broker_service.storage.events import has_unplaced, place_events
 from mesh_runtime.logs import get_logger
+from mesh_runtime.waiting import happens_within
 
 logger = get_logger(__name__)
 
@@ -88,8 +88,7 @@ class EventPlacing:
                 pause_seconds, self._warned_at = self._poll_seconds, None
 
     async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+        await happens_within(self._woken, seconds)
         if not self._stopping:
             await asyncio.sleep(_BURST_SECONDS)
         self._woken.clear()

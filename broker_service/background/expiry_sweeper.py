@@ -5,7 +5,6 @@ would keep its overdue rows for ever, and its statement the credits of grants th
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from broker_service.storage.database import Database
 from broker_service.storage.errors import StorageError
 from broker_service.storage.expiry_queries import DueAccount, accounts_due
 from mesh_runtime.logs import get_logger
+from mesh_runtime.waiting import happens_within
 
 logger = get_logger(__name__)
 
@@ -87,7 +87,7 @@ class ExpirySweeper:
 
     async def _sweep_again_and_again(self) -> None:
         pause_seconds = self._interval_seconds
-        await self._pause(pause_seconds * self._chance())
+        await happens_within(self._stopping, pause_seconds * self._chance())
         while not self._stopping.is_set():
             try:
                 settled_accounts = await self.sweep()
@@ -100,7 +100,7 @@ class ExpirySweeper:
                 pause_seconds, self._warned_at = self._interval_seconds, None
                 if settled_accounts:
                     logger.debug("expiry.swept", accounts=settled_accounts)
-            await self._pause(pause_seconds * (0.75 + self._chance() / 2))
+            await happens_within(self._stopping, pause_seconds * (0.75 + self._chance() / 2))
 
     async def _sweep_round(self, shard_id: int) -> tuple[int, bool]:
         """Settles the accounts overdue for longest; returns how many, and whether there is nothing more to do."""
@@ -141,7 +141,7 @@ class ExpirySweeper:
                 raise error
             logger.error("expiry.account_failed", account_id=account_id, exc_info=error)
         self._failed_accounts.update(failed)
-        await self._pause(time.monotonic() - began)
+        await happens_within(self._stopping, time.monotonic() - began)
         return len(outcomes) - len(failed)
 
     def _warn(self, error: Exception) -> None:
@@ -151,11 +151,6 @@ class ExpirySweeper:
         elif self._warned_at is None or time.monotonic() - self._warned_at >= _WARNING_SECONDS:
             self._warned_at = time.monotonic()
             logger.warning("expiry.failed", cause=str(error))
-
-    async def _pause(self, seconds: float) -> None:
-        """Returns after some time, or when it is to stop."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
 
 
 def _batches(due: Iterable[DueAccount]) -> Iterator[list[str]]:

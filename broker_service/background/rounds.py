@@ -1,13 +1,13 @@
 """Work that is done in rounds, now and then, for as long as a broker serves."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
 from broker_service.engine.committer import HaltedError, OverloadedError
 from broker_service.storage.errors import StorageError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.waiting import happens_within
 
 logger = get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Rounds:
 
     async def _run_again_and_again(self) -> None:
         while not self.stopping.is_set():
-            await self._pause(self._interval_seconds * (0.5 + self._chance()))
+            await happens_within(self.stopping, self._interval_seconds * (0.5 + self._chance()))
             try:
                 done = await self._work()
             except (StorageError, OverloadedError, HaltedError) as error:
@@ -65,7 +65,3 @@ class Rounds:
             else:
                 if done:
                     logger.info("round.done", work=self._name, done=done)
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stopping.wait(), seconds)

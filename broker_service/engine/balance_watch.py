@@ -6,7 +6,6 @@ them, the balance is then read anew, one reading of an account after the other: 
 """
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from broker_service.storage.balance_queries import changed_accounts
 from broker_service.storage.database import Database
 from broker_service.storage.errors import StorageError
 from mesh_runtime.logs import get_logger
+from mesh_runtime.waiting import happens_within
 
 logger = get_logger(__name__)
 
@@ -159,7 +159,7 @@ class BalanceWatch:
             watched.refreshing = None
 
     async def _poll_until_closing(self) -> None:
-        while not await self._closes_within(self._poll_seconds):
+        while not await happens_within(self._closing, self._poll_seconds):
             try:
                 await self._poll()
             except Exception as error:
@@ -187,11 +187,6 @@ class BalanceWatch:
                     self._refresh(account_id, self._accounts[account_id])
         for watched in self._accounts.values():
             watched.wake()
-
-    async def _closes_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        return self._closing.is_set()
 
     def _fail(self, account_id: str, watched: _Watched, error: Exception) -> None:
         """Ends the watching of an account; who comes later begins anew."""

@@ -264,14 +264,16 @@ async def _connect(url: URL, settings: dict[str, str]) -> "asyncpg.Connection[An
     """Returns a connection whose commits are durable. Raises ConnectionLostError."""
     arguments = url.set(drivername="postgresql+asyncpg").translate_connect_args(username="user") | dict(url.query)
     place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}/{url.database}"
-    connection: asyncpg.Connection[Any] | None = None
     try:
-        connection = await asyncpg.connect(
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
             **arguments, server_settings=settings, timeout=_CONNECT_SECONDS, command_timeout=_SILENCE_SECONDS
         )
-        await connection.execute(_DURABLE)
-    except DRIVER_ERRORS as error:
-        if connection is not None:
+        try:
+            await connection.execute(_DURABLE)
+        except BaseException:
+            # Being cancelled, too: nobody else would close it.
             connection.terminate()
+            raise
+    except DRIVER_ERRORS as error:
         raise ConnectionLostError(f"cannot connect to the database at {place}: {error}") from error
     return connection

@@ -47,14 +47,15 @@ class EarlierRequests:
                 case Step.RELEASED:
                     raise refusals.reservation_released(found.reservation_id or "")
             is_ours = found.owner == self._journal.owner
-            if is_ours and found.step is Step.RESERVING and not self._settler.is_settling(found.key):
+            is_left = is_ours and found.step is Step.RESERVING and not self._settler.is_settling(found.key)
+            if is_left and not self._settler.is_adopting:
                 return found
             if seconds_left() <= 0:
                 raise refusals.not_settled()
-            if is_ours:
+            if is_ours and not is_left:
                 await asyncio.wait({self._settler.settle(found.key)}, timeout=min(seconds_left(), 1.0))
             else:
-                # Another process has it, or had it and is gone: then somebody adopts it.
+                # Another process has it, or had it and is gone: then somebody adopts it, perhaps just now.
                 await asyncio.sleep(delay_seconds)
                 delay_seconds = min(delay_seconds * 1.5, _LONGEST_DELAY_SECONDS)
 

@@ -34,10 +34,8 @@ class Recovery:
     async def _adopt(self) -> None:
         while True:
             try:
-                while entries := await self._journal.adopt():
-                    _logger.info("charging.adopted", requests=len(entries))
-                    for entry in entries:
-                        self._settler.settle(entry.key, entry)
+                while count := await self._settler.adopt():
+                    _logger.info("charging.adopted", requests=count)
             except JournalUnavailableError:
                 await asyncio.sleep(ADOPTION_SECONDS)
                 continue

@@ -45,6 +45,22 @@ class Settler:
         self._payments = payments
         self._services = {service.name: service for service in services}
         self._running: dict[RequestKey, asyncio.Task[None]] = {}
+        # Whether entries are being adopted: some may be this process's already, and not among the running ones yet.
+        self.is_adopting = False
+
+    async def adopt(self) -> int:
+        """Takes over what processes that are gone have left open, and begins to settle it; returns how much it is.
+
+        Not all at once: until it is nothing. Raises JournalUnavailableError.
+        """
+        self.is_adopting = True
+        try:
+            entries = await self._journal.adopt()
+            for entry in entries:
+                self.settle(entry.key, entry)
+        finally:
+            self.is_adopting = False
+        return len(entries)
 
     def settle(self, key: RequestKey, entry: Entry | None = None) -> "asyncio.Task[None]":
         """Begins to settle an entry, if that has not begun; `entry` saves looking it up."""

@@ -2,6 +2,7 @@ import asyncio
 import socket
 import time
 import uuid
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -222,6 +223,38 @@ async def test_a_call_cancelled_here_ends_at_once_and_is_not_tried_again() -> No
         # Longer than the pause before a second attempt.
         await asyncio.sleep(0.3)
     assert len(server.calls) == 1
+
+
+class StreamedCall:
+    """A streamed call whose first answer comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.cancelled = False
+
+    def __call__(self, _request: object, **_options: object) -> "StreamedCall":
+        return self
+
+    async def read(self) -> str:
+        return await self.answer
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_stream_cancelled_as_its_first_answer_comes_is_cancelled(turns: int) -> None:
+    call: Any = StreamedCall()
+    async with BrokerClient.connect("localhost:1", insecure=True) as client:
+        reading = asyncio.create_task(anext(client._stream(call, None, 30)))
+        await asyncio.sleep(0.01)
+        call.answer.set_result("first")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if reading.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            assert call.cancelled
 
 
 async def test_a_call_cancelled_between_two_attempts_is_not_tried_again() -> None:

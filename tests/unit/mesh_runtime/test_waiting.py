@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mesh_runtime.waiting import wait_until_done
+from mesh_runtime.waiting import happens_within, wait_until_done
 
 LONG_SECONDS = 30.0
 
@@ -43,3 +43,24 @@ async def test_who_is_cancelled_leaves_the_future_to_others() -> None:
     assert not staying.done()
     future.set_result("done")
     await asyncio.wait_for(staying, LONG_SECONDS / 2)
+
+
+async def test_an_event_is_waited_for_as_long_as_said() -> None:
+    event = asyncio.Event()
+    assert not await happens_within(event, 0.01)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await happens_within(event, LONG_SECONDS)
+    assert await happens_within(event, 0)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_is_cancelled_as_the_event_happens_does_not_go_on(turns: int) -> None:
+    event = asyncio.Event()
+    waiting = asyncio.create_task(happens_within(event, LONG_SECONDS))
+    await asyncio.sleep(0.01)
+    event.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if waiting.cancel():
+        with pytest.raises(asyncio.CancelledError):
+            await waiting

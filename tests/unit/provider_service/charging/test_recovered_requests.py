@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,7 @@ from provider_service.charging.paid_request import PaidRequest
 from provider_service.charging.payments import Payments
 from provider_service.journal import committer
 from provider_service.journal.durable import DurableJournal, open_journal
-from provider_service.journal.entries import Step
+from provider_service.journal.entries import Entry, Step
 from provider_service.services.service import AfterCrash, Json, ServiceFailure
 from tests.databases import DatabaseKind, DatabaseMaker, no_connections
 from tests.unit.provider_service.broker_double import ACTIVE, CAPTURED, KEY, RELEASED, BrokerDouble, refusal
@@ -200,6 +200,27 @@ async def test_what_reserved_nothing_leaves_its_id_free(past: Past) -> None:
     async with past.restarted() as provider:
         served = await again(provider, request)
     assert (served.replayed, served.charged_credits) == (False, 5)
+
+
+async def test_a_request_that_is_being_adopted_is_settled_first(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = await past.leave(Step.RESERVING)
+    adopt, adopted, may_go_on = DurableJournal.adopt, asyncio.Event(), asyncio.Event()
+
+    async def adopt_slowly(journal: DurableJournal) -> Sequence[Entry]:
+        entries = await adopt(journal)
+        adopted.set()
+        await may_go_on.wait()
+        return entries
+
+    monkeypatch.setattr(DurableJournal, "adopt", adopt_slowly)
+    async with past.restarted() as provider:
+        await adopted.wait()
+        retry = asyncio.create_task(refused_again(provider, request))
+        await asyncio.sleep(0.1)
+        assert (retry.done(), past.broker.calls["Reserve"]) == (False, 1)
+        may_go_on.set()
+        assert await retry == "RESERVATION_RELEASED"
+    assert (past.broker.calls["Reserve"], states(past.broker)) == (1, [RELEASED])
 
 
 async def test_a_token_that_is_gone_leads_to_nothing(past: Past) -> None:
