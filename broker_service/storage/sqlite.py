@@ -42,6 +42,8 @@ _PRAGMAS = (
     "trusted_schema = OFF",
     # 64 MB for each connection, instead of 2.
     "cache_size = -65536",
+    # The rows that an UPDATE is given are gathered in a table of its own.
+    "temp_store = MEMORY",
     # Pages of the log before it is written back: 64 MB, so that a page that changes often is written back seldom.
     "wal_autocheckpoint = 16384",
 )
