@@ -45,8 +45,8 @@ _PRAGMAS = (
     # Pages of the log before it is written back: 64 MB, so that a page that changes often is written back seldom.
     "wal_autocheckpoint = 16384",
 )
-# The rows that an UPDATE is given are gathered in a table of its own: a batch's at most. Readers and migrations may have
-# more to sort than memory holds.
+# The rows that an UPDATE is given are gathered in a table of its own: a batch's at most. Readers and migrations may
+# have more to sort than memory holds.
 _WRITER_PRAGMAS = (*_PRAGMAS, "temp_store = MEMORY")
 # The hot path's statements, each in several sizes; 128 by default.
 _PREPARED_STATEMENTS = 1_024
