@@ -226,7 +226,7 @@ async def test_a_section_runs(
     name: str, tmp_path: Path, run_bench: Callable[..., Awaitable[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "results.json"
-    assert await run_bench(name, "--quick", "--results", str(path)) == 0
+    assert await run_bench(name, "--quick", "--seconds", "0.2", "--results", str(path)) == 0
     found = read_results(path).sections[name]
     assert render(read_results(path)) in capsys.readouterr().out
     assert all(figure.median > 0 for figure in found.figures)
