@@ -1,9 +1,10 @@
 import asyncio
+import gc
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,16 @@ async def test_a_node_closes_when_no_more_calls_come() -> None:
         await asyncio.wait_for(stopping, 5)
 
 
+@pytest.fixture
+def garbage() -> Iterator[None]:
+    """Undoes what a process that serves does about its garbage: other tests' is to be found."""
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+@pytest.mark.usefixtures("garbage")
 async def test_health_is_off_before_anything_else_stops() -> None:
     node = build_node()
     statuses = []
