@@ -9,10 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.forked_programs import BROKER, IAP
-from tests.forker import ROOT, ForkedPeer, Orders, Program
-
-__all__ = ["BROKER", "IAP", "Ended", "run_forked", "run_started"]
+from tests.forked_programs import Program
+from tests.forker import ROOT, ForkedPeer, Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,8 @@ def run_forked(
     """Runs one command to its end. Raises TimeoutError, and leaves the command to itself then."""
     with _file(standard_input) as given, _file() as output, _file() as errors:
         files = [given.fileno(), output.fileno(), errors.fileno()]
-        peer = ForkedPeer(program, Orders(arguments=arguments, environment=dict(environment)), files)
+        orders = Orders(head=program.head, arguments=arguments, environment=dict(environment))
+        peer = ForkedPeer(program.imports, orders, files)
         peer.socket.settimeout(timeout_seconds)
         return Ended(peer.read_exit_code(), _content(output), _content(errors))
 

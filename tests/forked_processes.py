@@ -33,16 +33,17 @@ async def start_process(
         )
     program, arguments = found
     orders = Orders(
+        head=program.head,
         arguments=arguments,
         environment=dict(os.environ if env is None else env),
         directory=str(Path.cwd() if cwd is None else cwd),
         own_session=start_new_session,
     )
-    await asyncio.to_thread(prepare_forker, program)
+    await asyncio.to_thread(prepare_forker, program.imports)
     with ExitStack() as stack:
         given = (_file(stdin, os.O_RDONLY, stack), _file(stdout, os.O_WRONLY, stack), _file(stderr, os.O_WRONLY, stack))
         files = [number if its is None else its for number, (its, _) in enumerate(given)]
-        peer = ForkedPeer(program, orders, files)
+        peer = ForkedPeer(program.imports, orders, files)
     return ForkedProcess(peer, *[None if ours is None else await _reader(ours) for _, ours in given[1:]])
 
 

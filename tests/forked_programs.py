@@ -2,24 +2,36 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from tests.forker import ROOT, Program
+from tests.forker import ROOT, Imports
 
-IAP = Program(
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run by `python` followed by `head`, and what to import beforehand."""
+
+    head: tuple[str, ...]
+    imports: Imports
+
+
+_OF_A_BROKER: Final = Imports(
+    ("broker_service.cli", "broker_service.bootstrap", "broker_service.transport.http.app", "stripe", "uvloop")
+)
+
+IAP: Final = Program(
     ("-m", "client_stub"),
-    ("client_stub.cli.command",),
     # As `iap` sets it before gRPC is imported.
-    environment=(("GRPC_VERBOSITY", "NONE"),),
+    Imports(("client_stub.cli.command",), environment=(("GRPC_VERBOSITY", "NONE"),)),
 )
-BROKER = Program(
-    ("-m", "broker_service"),
-    ("broker_service.cli", "broker_service.bootstrap", "broker_service.transport.http.app", "uvloop", "stripe"),
+BROKER: Final = Program(("-m", "broker_service"), _OF_A_BROKER)
+_DYING_BROKER: Final = Program(("-m", "tests.contract.broker_edge_cases.dying_broker"), _OF_A_BROKER)
+_PROVIDER: Final = Program(("-m", "provider_service"), Imports(("provider_service.cli", "uvloop")))
+_EXAMPLE_NODE: Final = Program(
+    (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_node.py"),), Imports(("mesh_runtime.node", "uvloop"))
 )
-PROVIDER = Program(("-m", "provider_service"), ("provider_service.cli", "uvloop"))
-EXAMPLE_NODE = Program(
-    (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_node.py"),), ("mesh_runtime.node", "uvloop")
-)
-_ALL = (IAP, BROKER, PROVIDER, EXAMPLE_NODE)
+_ALL: Final = (IAP, BROKER, _DYING_BROKER, _PROVIDER, _EXAMPLE_NODE)
 
 
 def program_of(line: Sequence[str]) -> tuple[Program, Sequence[str]] | None:

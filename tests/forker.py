@@ -30,18 +30,18 @@ _one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """What is run by `python` followed by `head`, and the modules to import beforehand."""
+class Imports:
+    """What is imported beforehand, and variables that must be set before."""
 
-    head: tuple[str, ...]
-    heavy: tuple[str, ...]
+    modules: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """How one process of a program is run."""
+    """How one process is run: by `python` followed by `head` and the arguments."""
 
+    head: Sequence[str]
     arguments: Sequence[str]
     environment: Mapping[str, str]
     directory: str = str(ROOT)
@@ -54,13 +54,13 @@ class ForkedPeer:
     An exit code is negative where a signal ended the process, as in `subprocess`.
     """
 
-    def __init__(self, program: Program, orders: Orders, files: Sequence[int]) -> None:
+    def __init__(self, imports: Imports, orders: Orders, files: Sequence[int]) -> None:
         """Forks; `files` become the standard streams. Waits until the process is there."""
-        prepare_forker(program)
-        asked = json.dumps([program.head, asdict(orders)]).encode()
+        prepare_forker(imports)
+        asked = json.dumps(asdict(orders)).encode()
         self.socket, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(_forker(program), [_READY], [theirs.fileno(), *files])
+            socket.send_fds(_forker(imports), [_READY], [theirs.fileno(), *files])
         self.socket.sendall(len(asked).to_bytes(_LENGTH_BYTES) + asked)
         self.pid = self._read()
 
@@ -79,21 +79,21 @@ class ForkedPeer:
         return int.from_bytes(number, signed=True)
 
 
-def prepare_forker(program: Program) -> None:
-    """Returns once processes of the program can be forked."""
+def prepare_forker(imports: Imports) -> None:
+    """Returns once processes with these imports can be forked."""
     with _one_at_a_time:
-        _forker(program)
+        _forker(imports)
 
 
 @cache
-def _forker(program: Program) -> socket.socket:
+def _forker(imports: Imports) -> socket.socket:
     """Starts a process that forks, once, and returns what to ask it by; it ends when that is closed, however."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forker", str(theirs.fileno()), *program.heavy],
+            [sys.executable, "-m", "tests.forker", str(theirs.fileno()), *imports.modules],
             cwd=ROOT,
-            env={**os.environ, **dict(program.environment)},
+            env={**os.environ, **dict(imports.environment)},
             pass_fds=[theirs.fileno()],
             # Ctrl-C is for the tests, which end what they started.
             start_new_session=True,
@@ -147,13 +147,14 @@ def _tell(number: int, asker: socket.socket) -> None:
     asker.sendall(number.to_bytes(_NUMBER_BYTES, signed=True))
 
 
-def _become(head: Sequence[str], orders: Orders) -> None:
+def _become(orders: Orders) -> None:
     """Makes this process what `python` would be that was started so."""
     os.environ.clear()
     os.environ.update(orders.environment)
     os.chdir(orders.directory)
     if orders.own_session:
         os.setsid()
+    head = orders.head
     first = orders.directory if head[0] == "-m" else str(Path(head[0]).parent)
     added = orders.environment.get("PYTHONPATH", "")
     sys.path[:1] = [first, *filter(None, added.split(os.pathsep))]
@@ -168,9 +169,9 @@ def _run(head: Sequence[str]) -> None:
         runpy.run_path(head[0], run_name="__main__")
 
 
-def _main(control: str, *heavy: str) -> None:
+def _main(control: str, *modules: str) -> None:
     """Serves the process that has started it; what it forks comes to the end of a program, and of Python, by itself."""
-    for module in heavy:
+    for module in modules:
         import_module(module)
     # What is there already is no garbage, and stays in memory that all share.
     gc.collect()
@@ -180,14 +181,14 @@ def _main(control: str, *heavy: str) -> None:
         return
     with asker:
         with asker.makefile("rb") as asked:
-            head, orders = json.loads(asked.read(int.from_bytes(asked.read(_LENGTH_BYTES))))
+            orders = Orders(**json.loads(asked.read(int.from_bytes(asked.read(_LENGTH_BYTES)))))
         pid = os.fork()
         if pid:
             _care_for(pid, asker)
             os._exit(0)
-        _become(head, Orders(**orders))
+        _become(orders)
         _tell(os.getpid(), asker)
-    _run(head)
+    _run(orders.head)
 
 
 if __name__ == "__main__":
