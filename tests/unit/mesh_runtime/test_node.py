@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from mesh_runtime.addresses import Address
 from mesh_runtime.call_errors import CallError
-from mesh_runtime.node import NodeOptions, serve_until_signal
+from mesh_runtime.node import Node, NodeOptions, serve_until_signal
 from mesh_runtime.startup_errors import StartupError
 from mesh_runtime.tls import ServerTls
 from tests.unit.mesh_runtime.harness import (
@@ -41,6 +41,12 @@ async def echo(request: StringValue, _context: Any) -> StringValue:
     return request
 
 
+async def end(node: Node) -> None:
+    """Stops a node at once."""
+    node.hurry()
+    await node.stop()
+
+
 @pytest.mark.parametrize("service", ["", SERVICE])
 async def test_a_started_node_serves_and_says_so_for_itself_and_each_service(service: str) -> None:
     async with calling() as caller:
@@ -60,8 +66,7 @@ async def test_health_can_be_turned_off_and_on() -> None:
             for service in ("", SERVICE):
                 response = await health.Check(health_pb2.HealthCheckRequest(service=service))
                 seen_statuses.append(response.status)
-    node.hurry()
-    await node.stop()
+    await end(node)
     assert seen_statuses == [NOT_SERVING, NOT_SERVING, SERVING, SERVING]
 
 
@@ -111,7 +116,7 @@ async def test_health_set_after_the_end_was_announced_stays_off() -> None:
         await node.announce_end()
         await node.health.set_serving(True)
         response = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-    await node.stop()
+    await end(node)
     assert response.status == NOT_SERVING
 
 
@@ -256,7 +261,7 @@ async def test_a_second_server_on_the_same_port_is_refused() -> None:
     second = build_node(NodeOptions(listen=address))
     with pytest.raises(StartupError) as caught:
         await second.start()
-    await first.stop()
+    await end(first)
     assert str(caught.value) == f"cannot listen on {address}: address already in use"
 
 
@@ -268,7 +273,7 @@ async def test_a_port_taken_after_the_check_is_refused_too(monkeypatch: pytest.M
     second = build_node(NodeOptions(listen=address))
     with pytest.raises(StartupError) as caught:
         await second.start()
-    await first.stop()
+    await end(first)
     assert str(caught.value) == f"cannot listen on {address}"
 
 
@@ -280,7 +285,7 @@ async def test_several_servers_share_a_port_when_all_of_them_agree() -> None:
     alone = build_node(NodeOptions(listen=address))
     with pytest.raises(StartupError):
         await alone.start()
-    await asyncio.gather(first.stop(), second.stop())
+    await asyncio.gather(end(first), end(second))
 
 
 async def test_a_port_whose_last_connections_linger_can_be_used_again() -> None:
@@ -293,7 +298,7 @@ async def test_a_port_whose_last_connections_linger_can_be_used_again() -> None:
             assert client.recv(1) == b""
     node = build_node(NodeOptions(listen=Address(host="127.0.0.1", port=port)))
     assert (await node.start()).port == port
-    await node.stop()
+    await end(node)
 
 
 async def test_an_ipv6_address_is_served_and_printed_in_brackets() -> None:
@@ -301,7 +306,7 @@ async def test_an_ipv6_address_is_served_and_printed_in_brackets() -> None:
     address = await node.start()
     async with grpc.aio.insecure_channel(str(address)) as channel:
         assert (await Caller(channel).unary("Echo", "six")).value == "six"
-    await node.stop()
+    await end(node)
     assert str(address).startswith("[::1]:")
 
 
@@ -368,7 +373,7 @@ async def test_calls_over_tls(certificates: Path) -> None:
     async with grpc.aio.insecure_channel(str(address)) as channel:
         with pytest.raises(grpc.aio.AioRpcError):
             await Caller(channel).unary("Echo", "in the clear", timeout=2)
-    await node.stop()
+    await end(node)
 
 
 async def test_mutual_tls_refuses_clients_of_another_authority(certificates: Path) -> None:
@@ -388,14 +393,14 @@ async def test_mutual_tls_refuses_clients_of_another_authority(certificates: Pat
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call_with(address, credentials(name))
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    await node.stop()
+    await end(node)
 
 
 async def test_tls_makes_an_address_for_other_machines_acceptable(certificates: Path) -> None:
     options = NodeOptions(listen=Address(host="0.0.0.0", port=0), tls=server_tls(certificates))
     node = build_node(options)
     address = await node.start()
-    await node.stop()
+    await end(node)
     assert address.port > 0
 
 
