@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from mesh_runtime import node as node_module
 from mesh_runtime.addresses import Address
 from mesh_runtime.call_errors import CallError
 from mesh_runtime.node import Node, NodeOptions, serve_until_signal
@@ -85,15 +87,15 @@ async def test_calls_learn_when_the_drain_time_is_nearly_over() -> None:
         await node.ending.wait()
         yield StringValue(value="ended in good order")
 
-    node = build_node(NodeOptions(listen=LOOPBACK, drain_seconds=0.8), Stream=response_stream(last))
+    # The last quarter of it is kept back.
+    node = build_node(NodeOptions(listen=LOOPBACK, drain_seconds=1.6), Stream=response_stream(last))
     address = await node.start()
     async with grpc.aio.insecure_channel(str(address)) as channel:
         stream = Caller(channel).response_stream("Stream")
         assert (await stream.read()).value == "begun"
-        stopping = asyncio.create_task(node.stop())
-        await asyncio.sleep(0.4)
-        assert not node.ending.is_set()
+        stopping, begin = asyncio.create_task(node.stop()), time.monotonic()
         assert (await stream.read()).value == "ended in good order"
+        assert time.monotonic() - begin > 1.1
         assert await stream.code() is grpc.StatusCode.OK
         await stopping
 
@@ -106,7 +108,7 @@ async def test_a_health_watcher_learns_of_the_end_and_does_not_hold_it_up() -> N
         assert (await watch.read()).status == SERVING
         stopping = asyncio.create_task(node.stop())
         assert (await watch.read()).status == NOT_SERVING
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, 20)
 
 
 async def test_health_set_after_the_end_was_announced_stays_off() -> None:
@@ -121,18 +123,19 @@ async def test_health_set_after_the_end_was_announced_stays_off() -> None:
 
 
 async def test_new_calls_are_served_while_the_end_is_announced() -> None:
-    released = asyncio.Event()
+    begun, released = asyncio.Event(), asyncio.Event()
 
     async def hold(request: StringValue, _context: Any) -> StringValue:
+        begun.set()
         await released.wait()
         return request
 
-    node = build_node(Hold=unary(hold), Echo=unary(echo))
+    node = build_node(NodeOptions(listen=LOOPBACK, announce_seconds=30), Hold=unary(hold), Echo=unary(echo))
     address = await node.start()
     async with grpc.aio.insecure_channel(str(address)) as channel:
         caller = Caller(channel)
         held = asyncio.ensure_future(caller.unary("Hold", "held"))
-        await asyncio.sleep(0.1)
+        await begun.wait()
         stopping = asyncio.create_task(node.stop())
         await asyncio.sleep(0.05)
         assert (await caller.unary("Echo", "late")).value == "late"
@@ -142,10 +145,15 @@ async def test_new_calls_are_served_while_the_end_is_announced() -> None:
         await stopping
 
 
-async def test_new_calls_are_unavailable_once_the_end_was_announced_and_running_ones_finish() -> None:
-    released = asyncio.Event()
+async def test_new_calls_are_unavailable_once_the_end_was_announced_and_running_ones_finish(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As long as the running call, however slow this machine is.
+    monkeypatch.setattr(node_module, "_REFUSING_SECONDS", 30)
+    begun, released = asyncio.Event(), asyncio.Event()
 
     async def hold(request: StringValue, _context: Any) -> StringValue:
+        begun.set()
         await released.wait()
         return request
 
@@ -154,9 +162,11 @@ async def test_new_calls_are_unavailable_once_the_end_was_announced_and_running_
     async with grpc.aio.insecure_channel(str(address)) as channel:
         caller = Caller(channel)
         held = asyncio.ensure_future(caller.unary("Hold", "held"))
-        await asyncio.sleep(0.1)
+        await begun.wait()
         stopping = asyncio.create_task(node.stop())
-        await asyncio.sleep(0.25)
+        async with asyncio.timeout(10):
+            while not node._running_calls.refusing:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await caller.unary("Echo", "late")
         error = seen(refused.value)
@@ -164,10 +174,12 @@ async def test_new_calls_are_unavailable_once_the_end_was_announced_and_running_
         assert unpack(error.status.details[1], error_details_pb2.RetryInfo()).retry_delay.seconds == 1
         released.set()
         assert (await held).value == "held"
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, 20)
 
 
-async def test_a_node_closes_when_no_more_calls_come() -> None:
+async def test_a_node_closes_when_no_more_calls_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So long that no pause between two calls counts, but shorter than all calls together.
+    monkeypatch.setattr(node_module, "_QUIET_SECONDS", 0.6)
     node = build_node(NodeOptions(listen=LOOPBACK, announce_seconds=20), Echo=unary(echo))
     address = await node.start()
     async with grpc.aio.insecure_channel(str(address)) as channel:
@@ -177,7 +189,7 @@ async def test_a_node_closes_when_no_more_calls_come() -> None:
             assert (await caller.unary("Echo", "one more")).value == "one more"
             await asyncio.sleep(0.02)
         assert not node.closing.is_set()
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, 20)
 
 
 @pytest.fixture
@@ -209,9 +221,10 @@ async def test_health_is_off_before_anything_else_stops() -> None:
 
 
 async def test_a_call_that_fails_while_the_node_stops_gets_its_own_error() -> None:
-    released = asyncio.Event()
+    begun, released = asyncio.Event(), asyncio.Event()
 
     async def hold(_request: StringValue, _context: Any) -> StringValue:
+        begun.set()
         await released.wait()
         raise CallError(code=grpc.StatusCode.ABORTED, reason="STORAGE_CONFLICT", message="Again.", domain=DOMAIN)
 
@@ -219,9 +232,9 @@ async def test_a_call_that_fails_while_the_node_stops_gets_its_own_error() -> No
     address = await node.start()
     async with grpc.aio.insecure_channel(str(address)) as channel:
         held = asyncio.ensure_future(Caller(channel).unary("Hold"))
-        await asyncio.sleep(0.1)
+        await begun.wait()
         stopping = asyncio.create_task(node.stop())
-        await asyncio.wait_for(node.closing.wait(), 5)
+        await asyncio.wait_for(node.closing.wait(), 20)
         released.set()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await held
@@ -243,7 +256,7 @@ async def test_an_endless_stream_ends_by_itself_when_the_node_closes() -> None:
         stopping = asyncio.create_task(node.stop())
         assert (await stream.read()).value == "closing"
         assert await stream.read() is grpc.aio.EOF
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, 20)
 
 
 async def test_stopping_a_node_that_never_started_or_has_stopped_does_nothing() -> None:
