@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import import_module
+from importlib import import_module, reload
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -160,6 +160,13 @@ def _become(orders: Orders) -> None:
     sys.path[:1] = [first, *filter(None, added.split(os.pathsep))]
     sys.argv = [head[-1], *orders.arguments]
     sys.orig_argv = [sys.executable, *head, *orders.arguments]
+    if "mesh_runtime.fault_points" in sys.modules:
+        # It looks at the environment once, when it is imported.
+        reload(sys.modules["mesh_runtime.fault_points"])
+    # Those that are there know of the files that were there before: whether one can be sought in, or is a terminal.
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", errors="backslashreplace", buffering=1, closefd=False)
 
 
 def _run(head: Sequence[str]) -> None:
