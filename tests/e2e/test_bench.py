@@ -1,7 +1,6 @@
 import argparse
 import json
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,25 +207,15 @@ async def test_a_long_past_passes_the_audit(database_url: str) -> None:
     await check_books(database_url)
 
 
-@pytest.fixture
-def run_bench(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[int]]:
-    """Runs `python -m bench` in this process, which keeps its CPUs; what that starts are processes of their own."""
-    monkeypatch.setattr(command, "use_few_cpus", lambda: None)
-
-    async def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        return await command.main()
-
-    return run
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["engine", "serve"])
 async def test_a_section_runs(
-    name: str, tmp_path: Path, run_bench: Callable[..., Awaitable[int]], capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # This process keeps its own.
+    monkeypatch.setattr(command, "use_few_cpus", lambda: None)
     path = tmp_path / "results.json"
-    assert await run_bench(name, "--quick", "--seconds", "0.2", "--results", str(path)) == 0
+    assert await command.main([name, "--quick", "--seconds", "0.2", "--results", str(path)]) == 0
     found = read_results(path).sections[name]
     assert render(read_results(path)) in capsys.readouterr().out
     assert all(figure.median > 0 for figure in found.figures)
@@ -243,8 +232,8 @@ async def test_a_section_runs(
     ],
 )
 async def test_wrong_arguments_are_refused(
-    arguments: list[str], error: str, run_bench: Callable[..., Awaitable[int]], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        await run_bench(*arguments)
+        await command.main(arguments)
     assert error in capsys.readouterr().err
