@@ -126,6 +126,6 @@ async def refusal_of(call: Any) -> IapError:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - what is waited for is beyond a connection
             await asyncio.sleep(0.005)

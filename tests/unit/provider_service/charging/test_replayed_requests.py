@@ -155,7 +155,7 @@ async def test_the_last_caller_to_leave_ends_the_work(
     await asyncio.sleep(0.1)
     for call in calls:
         call.cancel()
-    await asyncio.wait_for(gate.cancelled.wait(), 5)
+    await asyncio.wait_for(gate.cancelled.wait(), 20)
     await provider.settle()
     assert [reservation.state for reservation in broker.reservations] == [RELEASED]
     refused = await provider.refused(account_token=token, request_id=request_id)

@@ -235,6 +235,6 @@ async def test_a_connection_has_its_time() -> None:
         double.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/s3cret"
         async with calling(double, connect_seconds=0.1) as calls:
             for is_streamed in (False, True):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     error = await calls.refused(is_streamed=is_streamed)
                 assert (str(error), error.retryable) == ("the language model could not be reached in time", True)
