@@ -223,6 +223,38 @@ async def test_a_request_that_is_being_adopted_is_settled_first(past: Past, monk
     assert (past.broker.calls["Reserve"], states(past.broker)) == (1, [RELEASED])
 
 
+async def test_a_request_that_is_settled_while_it_is_looked_up_is_looked_up_again(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = await past.leave(Step.RESERVING, reserve=False)
+    asked, may_go_on, opened, may_answer = (asyncio.Event() for _ in range(4))
+
+    async def hold() -> None:
+        asked.set()
+        await may_go_on.wait()
+
+    past.broker.before["GetReservation"] = [hold]
+    open_entry = DurableJournal.open
+
+    async def open_slowly(journal: DurableJournal, entry: Entry) -> Entry | None:
+        found = await open_entry(journal, entry)
+        opened.set()
+        await may_answer.wait()
+        return found
+
+    async with past.restarted() as provider:
+        # It is being settled, and found as it was before.
+        await asked.wait()
+        monkeypatch.setattr(DurableJournal, "open", open_slowly)
+        retry = asyncio.ensure_future(again(provider, request))
+        await opened.wait()
+        may_go_on.set()
+        await until(lambda: not provider.settler.is_settling(request.key))
+        may_answer.set()
+        assert (await retry).charged_credits == 5
+    assert states(past.broker) == [CAPTURED]
+
+
 async def test_a_token_that_is_gone_leads_to_nothing(past: Past) -> None:
     request = await past.leave(Step.RESERVING)
     account = past.broker.accounts.pop(request.account_token)
