@@ -27,6 +27,8 @@ from tests.unit.provider_service.example_services import ExampleService, Gate
 from tests.unit.provider_service.harness import Provider, providing, until
 
 OUTPUT = {"echo": "from before"}
+# What a caller with too little time gets: from the provider, or, if that comes too late, from its own channel.
+NOT_YET = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @asynccontextmanager
@@ -150,7 +152,7 @@ async def test_a_retry_waits_for_work_that_is_being_done_again(past: Past) -> No
         hurried = await provider.refused(
             account_token=request.account_token, request_id=request.request_id, timeout=0.3
         )
-        assert (hurried.code, hurried.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+        assert hurried.code in NOT_YET
         retry = provider.begin(account_token=request.account_token, request_id=request.request_id)
         await asyncio.sleep(0.05)
         gate.opened.set()
@@ -358,7 +360,7 @@ async def test_processes_that_share_a_journal_share_each_request(
         call = first.begin(account_token=token, request_id=request_id)
         await past.service.began.wait()
         hurried = await second.refused(account_token=token, request_id=request_id, timeout=0.3)
-        assert hurried.reason == "UNAVAILABLE"
+        assert hurried.code in NOT_YET
         retry = second.begin(account_token=token, request_id=request_id)
         await asyncio.sleep(0.1)
         gate.opened.set()
