@@ -218,6 +218,8 @@ async def test_a_capture_that_is_not_confirmed_goes_on_and_a_retry_gets_the_outc
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
     assert refused.domain == "iap.provider"
     assert refused.retry_after is not None
+    # The retry has time until it is confirmed.
+    monkeypatch.setattr(budgets, "SETTLE_SECONDS", 20)
     retry = provider.begin(account_token=token, request_id=request_id)
     await asyncio.sleep(0.05)
     go_on.set()
