@@ -31,7 +31,7 @@ async def test_work_that_takes_too_long_is_ended_and_released(
 async def test_without_a_deadline_there_is_one_all_the_same(
     broker: BrokerDouble, provider: Provider, service: ExampleService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budgets, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(budgets, "REQUEST_SECONDS", 1.6)
     service.work = Gate().work
     async with asyncio.timeout(20):
         refused = await provider.refused(account_token=broker.open_account(10), timeout=None)
@@ -43,7 +43,7 @@ async def test_without_a_deadline_there_is_one_all_the_same(
 async def test_work_ends_before_its_reservation_does(
     broker: BrokerDouble, provider: Provider, service: ExampleService
 ) -> None:
-    broker.default_ttl = timedelta(seconds=1)
+    broker.default_ttl = timedelta(seconds=2)
     gate = Gate()
     service.work = gate.work
     refused = await provider.refused(account_token=broker.open_account(10), timeout=10)
@@ -164,7 +164,7 @@ async def test_a_capture_that_may_succeed_yet_is_repeated(
 async def test_a_capture_is_not_repeated_after_its_reservation_expired(
     broker: BrokerDouble, provider: Provider, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    broker.default_ttl = timedelta(seconds=1)
+    broker.default_ttl = timedelta(seconds=2)
     broker.fail("Capture", refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT"), times=100)
     refused = await provider.refused(account_token=broker.open_account(10))
     assert (refused.reason, refused.domain) == ("UNAVAILABLE", "iap.provider")
