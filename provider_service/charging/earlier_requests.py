@@ -34,6 +34,7 @@ class EarlierRequests:
         """
         delay_seconds = _FIRST_DELAY_SECONDS
         while True:
+            ends = self._settler.ends
             found = await self._journal.open(request.to_entry())
             if found is None:
                 return None
@@ -48,7 +49,8 @@ class EarlierRequests:
                     raise refusals.reservation_released(found.reservation_id or "")
             is_ours = found.owner == self._journal.owner
             is_left = is_ours and found.step is Step.RESERVING and not self._settler.is_settling(found.key)
-            if is_left and not self._settler.is_adopting:
+            # Else it may have been settled while it was on its way here, and is as good as gone.
+            if is_left and not self._settler.is_adopting and ends == self._settler.ends:
                 return found
             if seconds_left() <= 0:
                 raise refusals.not_settled()

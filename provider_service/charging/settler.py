@@ -47,6 +47,8 @@ class Settler:
         self._running: dict[RequestKey, asyncio.Task[None]] = {}
         # Whether entries are being adopted: some may be this process's already, and not among the running ones yet.
         self.is_adopting = False
+        # How often settling an entry has come to an end.
+        self.ends = 0
 
     async def adopt(self) -> int:
         """Takes over what processes that are gone have left open, and begins to settle it; returns how much it is.
@@ -67,8 +69,12 @@ class Settler:
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.get_running_loop().create_task(self._settle(key, entry))
-            task.add_done_callback(lambda _: self._running.pop(key))
+            task.add_done_callback(lambda _: self._end(key))
         return task
+
+    def _end(self, key: RequestKey) -> None:
+        del self._running[key]
+        self.ends += 1
 
     def is_settling(self, key: RequestKey) -> bool:
         """Whether an entry is being settled."""

@@ -172,15 +172,24 @@ async def open_postgresql(database_url: str, *, owner: int) -> PostgresqlStore:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
         raise JournalUnusableError("the URL is not of the form postgresql+asyncpg://user:password@host/name") from error
+    store = PostgresqlStore(url, owner=owner)
     try:
         await _set_up(url)
-        store = PostgresqlStore(url, owner=owner)
-        await store.probe()
+        await _probe(store)
     except (JournalUnavailableError, JournalUnusableError, DBAPIError, *_DRIVER_ERRORS, TimeoutError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         place = f"{url.host}:{url.port or 5432}/{url.database}"
         raise JournalUnusableError(f"cannot use the journal at {place}: {cause}") from error
     return store
+
+
+async def _probe(store: PostgresqlStore) -> None:
+    try:
+        await store.probe()
+    except BaseException:
+        # It has connected, perhaps.
+        await store.close()
+        raise
 
 
 async def _set_up(url: URL) -> None:

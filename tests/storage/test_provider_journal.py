@@ -226,6 +226,20 @@ async def test_a_newer_journal_is_left_alone(database_url: str) -> None:
         await open_journal(database_url, tell_writable=lambda _: None)
 
 
+@POSTGRESQL_ONLY
+async def test_a_server_that_takes_no_writes_is_refused_and_left(database_url: str) -> None:
+    async with opened(database_url):
+        pass
+    run_sql(database_url, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no room''; END'")
+    run_sql(database_url, "CREATE TRIGGER refuse BEFORE UPDATE OF probe_time ON journal EXECUTE FUNCTION refuse()")
+    with pytest.raises(JournalUnusableError, match="no room"):
+        await open_journal(database_url, tell_writable=lambda _: None)
+    others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    async with asyncio.timeout(20):
+        while run_sql(database_url, others):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.02)
+
+
 @SQLITE_ONLY
 async def test_two_processes_never_share_a_file(database_url: str) -> None:
     async with opened(database_url):

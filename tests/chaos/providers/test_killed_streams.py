@@ -92,8 +92,8 @@ async def _strike(stage: ProviderStage, client: ProviderClient, strike: Strike, 
         found = await broker.get_reservation(request_id=request_id, account_token=stage.account(STREAMED).token)
     paid_credits = found.reservation.captured_credits
     assert (found.reservation.state, paid_credits) == (state, ticks * PRICE), (strike, victims)
-    # The last chunk may have been lost on its way.
-    assert paid_credits - PRICE <= told_credits <= paid_credits, (strike, victims)
+    # What was on its way may have been lost with the connection.
+    assert told_credits <= paid_credits, (strike, victims)
     # Nothing is streamed or charged again.
     told_again, error = await _read(_stream(stage, client, request_id))
     assert (told_again, error.reason if error else "") == (

@@ -27,5 +27,5 @@ async def service(paying_world: World) -> MeteredService:
 
 @pytest.fixture
 async def streaming(paying_world: World, service: MeteredService) -> AsyncIterator[Streaming]:
-    async with streaming_of(paying_world, service, reader_seconds=0.5) as running:
+    async with streaming_of(paying_world, service) as running:
         yield running

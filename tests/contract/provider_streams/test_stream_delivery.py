@@ -238,10 +238,10 @@ async def test_the_meter_takes_whole_credits_only(streaming: Streaming, service:
 
 
 async def test_the_reservation_of_a_long_stream_is_kept_alive(paying_world: World) -> None:
-    service = MeteredService(await paying_world.new_service(default_ttl=timedelta(seconds=1)))
+    service = MeteredService(await paying_world.new_service(default_ttl=timedelta(seconds=2)))
 
     async def wait(_index: int) -> None:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.25)
 
     service.script = pieces(9, after=wait)
     async with streaming_of(paying_world, service) as streaming:

@@ -69,7 +69,7 @@ async def test_what_was_reserved_without_an_answer_is_found_and_given_back(loss:
 async def test_what_was_reserved_after_the_callers_time_is_found_and_given_back() -> None:
     gate = Gate(reserved)
     async with a_broker(Reserve=gate) as (broker, server):
-        await refused_charge(broker, timeout_seconds=0.2)
+        await refused_charge(broker, timeout_seconds=0.6)
         gate.opened.set()
         assert await drain_charges(5) == 0
     assert methods(server) == [RESERVE, RESERVE, RELEASE]

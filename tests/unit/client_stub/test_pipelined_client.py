@@ -258,7 +258,7 @@ async def test_what_a_broken_stream_leaves_goes_to_one_that_is_open() -> None:
         server.script = accept
         server.refuses = grpc.StatusCode.UNAVAILABLE
         loaded.end.set_result(grpc.StatusCode.UNAVAILABLE)
-        await asyncio.wait_for(asyncio.gather(*waits), 5)
+        await asyncio.wait_for(asyncio.gather(*waits), 20)
         (other,) = (stream for stream in server.streams[:2] if stream is not loaded)
         assert numbers(other.operations) == list(range(10))
 
@@ -303,9 +303,9 @@ async def test_a_channel_that_its_owner_closes_ends_the_streams_on_it() -> None:
         await until(lambda: len(server.operations) == 1)
         await channel.close()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(waits, 5)
+            await asyncio.wait_for(waits, 20)
         with pytest.raises(grpc.aio.UsageError):
-            await asyncio.wait_for(reserve(broker), 5)
+            await asyncio.wait_for(reserve(broker), 20)
         await broker.close()
 
 

@@ -44,6 +44,7 @@ class Provider:
     pending: PendingTasks
     address: str
     streams: PaidStreams
+    settler: Settler
 
     def serve(
         self,
@@ -107,7 +108,7 @@ async def providing(
         try:
             # No retries by the channel itself: a test sees each answer.
             async with grpc.aio.insecure_channel(str(address), options=[("grpc.enable_retries", 0)]) as channel:
-                yield Provider(ProviderServiceStub(channel), channel, pending, str(address), streams)
+                yield Provider(ProviderServiceStub(channel), channel, pending, str(address), streams, settler)
         finally:
             node.hurry()
             await node.stop()
@@ -126,6 +127,6 @@ async def refusal_of(call: Any) -> IapError:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - what is waited for is beyond a connection
             await asyncio.sleep(0.005)

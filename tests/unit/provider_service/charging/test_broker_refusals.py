@@ -104,8 +104,8 @@ async def test_a_broker_that_is_away_is_answered_within_the_deadline(service: Ex
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         async with providing(address, [service]) as provider:
             started = asyncio.get_running_loop().time()
-            refused = await provider.refused(account_token="token", timeout=1)
-            assert asyncio.get_running_loop().time() - started < 1
+            refused = await provider.refused(account_token="token", timeout=2)
+            assert asyncio.get_running_loop().time() - started < 2
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
     assert refused.domain == "iap.provider"
     assert refused.retry_after is not None
@@ -116,11 +116,11 @@ async def test_a_broker_that_hangs_is_answered_within_the_deadline(broker: Broke
         await asyncio.sleep(3600)
 
     broker.before["Reserve"] = [hang]
-    refused = await provider.refused(account_token=broker.open_account(10), timeout=1)
+    refused = await provider.refused(account_token=broker.open_account(10), timeout=2)
     assert (refused.code, refused.domain) == (grpc.StatusCode.UNAVAILABLE, "iap.provider")
 
 
-@pytest.mark.parametrize("seconds", [0.8, 2.0])
+@pytest.mark.parametrize("seconds", [1.2, 2.0])
 async def test_a_caller_that_retries_learns_before_its_deadline_that_the_broker_is_away(
     service: ExampleService, seconds: float
 ) -> None:

@@ -155,7 +155,7 @@ async def test_the_last_caller_to_leave_ends_the_work(
     await asyncio.sleep(0.1)
     for call in calls:
         call.cancel()
-    await asyncio.wait_for(gate.cancelled.wait(), 5)
+    await asyncio.wait_for(gate.cancelled.wait(), 20)
     await provider.settle()
     assert [reservation.state for reservation in broker.reservations] == [RELEASED]
     refused = await provider.refused(account_token=token, request_id=request_id)
@@ -218,6 +218,8 @@ async def test_a_capture_that_is_not_confirmed_goes_on_and_a_retry_gets_the_outc
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
     assert refused.domain == "iap.provider"
     assert refused.retry_after is not None
+    # The retry has time until it is confirmed.
+    monkeypatch.setattr(budgets, "SETTLE_SECONDS", 20)
     retry = provider.begin(account_token=token, request_id=request_id)
     await asyncio.sleep(0.05)
     go_on.set()

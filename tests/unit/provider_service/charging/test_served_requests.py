@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -155,7 +156,7 @@ async def test_a_retryable_failure_is_not_retried_by_the_callers_channel(
     config = {"methodConfig": [{"name": [{}], "retryPolicy": {**policy, "retryableStatusCodes": ["UNAVAILABLE"]}}]}
     options = [("grpc.service_config", json.dumps(config))]
     async with grpc.aio.insecure_channel(provider.address, options=options) as channel:
-        retrying = Provider(ProviderServiceStub(channel), channel, provider.pending, provider.address, provider.streams)
+        retrying = replace(provider, stub=ProviderServiceStub(channel), channel=channel)
         refused = await retrying.refused(account_token=broker.open_account(10))
         assert refused.reason == "SERVICE_FAILED"
         broker.fail("Reserve", refusal(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"))

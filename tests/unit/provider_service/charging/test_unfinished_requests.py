@@ -22,7 +22,7 @@ async def test_work_that_takes_too_long_is_ended_and_released(
 ) -> None:
     gate = Gate()
     service.work = gate.work
-    refused = await provider.refused(account_token=broker.open_account(10), timeout=0.6)
+    refused = await provider.refused(account_token=broker.open_account(10), timeout=1.6)
     assert gate.cancelled.is_set()
     assert (refused.code, refused.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "SERVICE_FAILED")
     assert [reservation.state for reservation in broker.reservations] == [RELEASED]
@@ -31,9 +31,9 @@ async def test_work_that_takes_too_long_is_ended_and_released(
 async def test_without_a_deadline_there_is_one_all_the_same(
     broker: BrokerDouble, provider: Provider, service: ExampleService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budgets, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(budgets, "REQUEST_SECONDS", 1.6)
     service.work = Gate().work
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         refused = await provider.refused(account_token=broker.open_account(10), timeout=None)
     assert refused.reason == "SERVICE_FAILED"
     # The answer waits for the release only as long as there is time.
@@ -43,7 +43,7 @@ async def test_without_a_deadline_there_is_one_all_the_same(
 async def test_work_ends_before_its_reservation_does(
     broker: BrokerDouble, provider: Provider, service: ExampleService
 ) -> None:
-    broker.default_ttl = timedelta(seconds=1)
+    broker.default_ttl = timedelta(seconds=2)
     gate = Gate()
     service.work = gate.work
     refused = await provider.refused(account_token=broker.open_account(10), timeout=10)
@@ -64,7 +64,7 @@ async def test_a_service_that_is_slow_to_give_up_keeps_nobody_waiting(
 
     service.work = unwind_slowly
     refused = asyncio.create_task(provider.refused(account_token=broker.open_account(10), timeout=0.5))
-    await asyncio.wait_for(gate.cancelled.wait(), 5)
+    await asyncio.wait_for(gate.cancelled.wait(), 20)
     await refused
     unwound.set()
     await provider.settle()
@@ -81,7 +81,7 @@ async def test_a_caller_who_leaves_during_the_work_ends_and_releases_it(
     call = provider.begin(account_token=broker.open_account(10))
     await service.began.wait()
     call.cancel()
-    await asyncio.wait_for(gate.cancelled.wait(), 5)
+    await asyncio.wait_for(gate.cancelled.wait(), 20)
     await provider.settle()
     assert [reservation.state for reservation in broker.reservations] == [RELEASED]
 
@@ -132,7 +132,7 @@ async def test_a_release_that_fails_is_repeated_in_the_background(
 
     service.work = fail
     broker.fail("Release", refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT"), times=3)
-    refused = await provider.refused(account_token=broker.open_account(10), timeout=0.3)
+    refused = await provider.refused(account_token=broker.open_account(10), timeout=1)
     assert refused.reason == "SERVICE_FAILED"
     await provider.settle()
     assert [reservation.state for reservation in broker.reservations] == [RELEASED]
@@ -164,7 +164,7 @@ async def test_a_capture_that_may_succeed_yet_is_repeated(
 async def test_a_capture_is_not_repeated_after_its_reservation_expired(
     broker: BrokerDouble, provider: Provider, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    broker.default_ttl = timedelta(seconds=1)
+    broker.default_ttl = timedelta(seconds=2)
     broker.fail("Capture", refusal(grpc.StatusCode.ABORTED, "STORAGE_CONFLICT"), times=100)
     refused = await provider.refused(account_token=broker.open_account(10))
     assert (refused.reason, refused.domain) == ("UNAVAILABLE", "iap.provider")

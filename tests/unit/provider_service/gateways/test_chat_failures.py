@@ -172,7 +172,7 @@ async def test_an_answer_in_one_piece_has_its_time(double: ChatDouble) -> None:
 async def test_the_first_piece_has_its_time(double: ChatDouble, script: Script) -> None:
     async with calling(double, first_token_seconds=0.2, whole_seconds=0.3) as calls:
         double.play(script)
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(20):
             error = await calls.refused(is_streamed=True)
         assert (str(error), error.retryable) == (LATE, True)
         await double.left.wait()
@@ -235,6 +235,6 @@ async def test_a_connection_has_its_time() -> None:
         double.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/s3cret"
         async with calling(double, connect_seconds=0.1) as calls:
             for is_streamed in (False, True):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     error = await calls.refused(is_streamed=is_streamed)
                 assert (str(error), error.retryable) == ("the language model could not be reached in time", True)

@@ -37,7 +37,7 @@ async def test_the_first_piece_does_not_wait_for_the_second(calls: Calls) -> Non
     hold = asyncio.Event()
     calls.double.play(Script(hold=hold))
     async with aclosing(calls.gateway.stream(REQUEST)) as pieces:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert (await anext(pieces)).text == "Hello"
         hold.set()
         assert "".join([piece.text async for piece in pieces]) == " there!"
@@ -129,7 +129,7 @@ async def test_nothing_is_missed_after_the_finish_reason(calls: Calls, ends: str
 
 async def test_a_response_that_lingers_after_its_end_holds_nobody_up(calls: Calls) -> None:
     calls.double.play(Script(ends="never"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await calls.text() == "Hello there!"
         await calls.double.left.wait()
 
@@ -156,7 +156,7 @@ async def test_closing_the_stream_closes_the_connection(calls: Calls) -> None:
     pieces = calls.gateway.stream(REQUEST)
     assert (await anext(pieces)).text == "Hello"
     await pieces.aclose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await calls.double.left.wait()
 
 
@@ -164,7 +164,7 @@ async def test_closing_the_stream_closes_the_connection(calls: Calls) -> None:
 async def test_cancelling_who_waits_closes_the_connection(calls: Calls, script: Script) -> None:
     calls.double.play(script)
     reading = asyncio.create_task(calls.stream())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not calls.double.asked:  # noqa: ASYNC110 - what is waited for is beyond a connection
             await asyncio.sleep(0.005)
         reading.cancel()
