@@ -5,13 +5,16 @@ import contextlib
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ANY_PORT: Final = "127.0.0.1:0"
+
+# Tests put in its place what starts processes for less.
+start_process: Callable[..., Awaitable[Process]] = asyncio.create_subprocess_exec
 
 _LISTENING: Final = "listening on "
 _HTTP: Final = "http on "
@@ -78,7 +81,7 @@ class NodeProcess:
             raise ProcessFailedError(f"{self._command.module} is running already")
         log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            self._process = await start_process(
                 *self._command_line(),
                 cwd=ROOT,
                 env=_environment(self._command.environment),
@@ -163,7 +166,7 @@ async def run_command(module: str, *arguments: str) -> str:
 
     Exit codes 0 and 1 count as an answer: `audit` says with 1 that the books differ.
     """
-    process = await asyncio.create_subprocess_exec(
+    process = await start_process(
         *(sys.executable, "-m", module, *arguments),
         cwd=ROOT,
         env=_environment({}),

@@ -11,13 +11,19 @@ import structlog
 # Before gRPC is imported: it tells of every connection that a test breaks.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+from deploy import node_process
 from tests.contract.broker_world.fresh_books import FreshBooks
 from tests.databases import DatabaseKind, DatabaseMaker, SharedServer
+from tests.forked_processes import start_process
 from tests.postgres_server import PostgresServer
 
 # As is, it prints every local variable of every frame, which takes minutes where one of them is a broker.
 _PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
+
+
+# Servers and commands that tests start by it.
+node_process.start_process = start_process
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from iap.broker.v1 import catalog_pb2, catalog_pb2_grpc
 
 from deploy.local_mesh import LocalMesh
-from tests.forked_commands import BROKER, run_forked
+from tests.forked_commands import run_forked
+from tests.forked_programs import BROKER
 
 SERVICES = [
     f"iap.broker.v1.{name}Service" for name in ("Broker", "Account", "Catalog", "Purchase", "Settlement", "Admin")

@@ -13,7 +13,8 @@ from iap.broker.v1 import account_pb2, account_pb2_grpc, broker_pb2, broker_pb2_
 
 from deploy.node_process import NodeCommand, NodeProcess
 from tests.databases import run_sql
-from tests.forked_commands import BROKER, run_forked
+from tests.forked_commands import run_forked
+from tests.forked_programs import BROKER
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

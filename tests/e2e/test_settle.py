@@ -15,7 +15,8 @@ from tests.contract.broker_world.money import Seller, dinar, euro, new_seller, y
 from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.world import World, call, new_world
 from tests.databases import DatabaseKind, only_on
-from tests.forked_commands import BROKER, run_forked
+from tests.forked_commands import run_forked
+from tests.forked_programs import BROKER
 
 COMMAND = [sys.executable, "-m", "broker_service"]
 

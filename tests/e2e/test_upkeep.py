@@ -21,7 +21,8 @@ from broker_service.engine.committer import Committer
 from broker_service.storage.database import open_database
 from broker_service.storage.schema import head
 from tests.databases import DatabaseKind, only_on, run_sql
-from tests.forked_commands import BROKER, run_forked
+from tests.forked_commands import run_forked
+from tests.forked_programs import BROKER
 
 ACCOUNT = account_id_for("cus_c", "first")
 COMMAND = [sys.executable, "-m", "broker_service"]

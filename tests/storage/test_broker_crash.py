@@ -14,6 +14,7 @@ from broker_service.storage.audit import audit
 from broker_service.storage.database import open_database
 from tests.contract.broker_world.running_broker import MovableClock, Stubs, running_broker
 from tests.contract.broker_world.world import World, new_id, new_world
+from tests.forked_processes import start_process
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -21,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 @asynccontextmanager
 async def broker_process(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Stubs]]:
     """Serves a database from a process of its own."""
-    process = await asyncio.create_subprocess_exec(
+    process = await start_process(
         *(sys.executable, "-m", "broker_service", "serve", "--listen", "127.0.0.1:0", "--log-level", "error"),
         *("--database", database_url),
         cwd=REPOSITORY,

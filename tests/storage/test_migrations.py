@@ -91,8 +91,8 @@ def add_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     def add(*steps: str) -> None:
         directory = tmp_path / "100%newer"
         shutil.copytree(Path(schema.__file__).parent / "migrations", directory)
-        for number, step in enumerate(steps):
-            (directory / "versions" / f"added_{number}.py").write_text(step.format(head=newest))
+        for number, step in enumerate(steps, 9001):
+            (directory / "versions" / f"revision_{number}.py").write_text(step.format(head=newest))
         monkeypatch.setattr(schema, "_MIGRATIONS", directory)
         schema._revisions.cache_clear()
 
@@ -120,6 +120,7 @@ def test_the_revisions_form_one_line() -> None:
     steps = list(ScriptDirectory(str(Path(schema.__file__).parent / "migrations")).walk_revisions())
     assert [step.revision for step in steps] == [f"{number:04}" for number in range(len(steps), 0, -1)]
     assert all(Path(step.path).name == f"revision_{step.revision}.py" for step in steps)
+    assert schema._revisions() == tuple(step.revision for step in steps)
 
 
 def test_a_new_database_is_current(database: str) -> None:

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.forked_commands import IAP, run_forked, run_started
+from tests.forked_commands import run_forked, run_started
+from tests.forked_programs import IAP
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.forked_processes import start_process
 from tests.unit.mesh_runtime.harness import Caller
 
 PROGRAM = Path(__file__).with_name("example_node.py")
@@ -42,7 +43,7 @@ class Running:
 
 
 async def start(*arguments: str, **environment: str) -> Process:
-    return await asyncio.create_subprocess_exec(
+    return await start_process(
         sys.executable,
         str(PROGRAM),
         *arguments,

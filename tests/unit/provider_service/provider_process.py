@@ -7,6 +7,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.forked_processes import start_process
 from tests.unit.provider_service.broker_double import KEY
 
 ROOT = Path(__file__).parents[3]
@@ -17,7 +18,7 @@ async def start(
 ) -> Process:
     """Starts a provider that finds the services installed in one directory, in another."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("IAP_")}
-    return await asyncio.create_subprocess_exec(
+    return await start_process(
         sys.executable,
         "-m",
         "provider_service",

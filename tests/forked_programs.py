@@ -1,0 +1,44 @@
+"""The programs whose processes tests fork rather than start, by what is run."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.forker import ROOT, Imports
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run by `python` followed by `head`, and what to import beforehand."""
+
+    head: tuple[str, ...]
+    imports: Imports
+
+
+_OF_A_BROKER: Final = Imports(
+    ("broker_service.cli", "broker_service.bootstrap", "broker_service.transport.http.app", "stripe", "uvloop")
+)
+
+IAP: Final = Program(
+    ("-m", "client_stub"),
+    # As `iap` sets it before gRPC is imported.
+    Imports(("client_stub.cli.command",), environment=(("GRPC_VERBOSITY", "NONE"),)),
+)
+BROKER: Final = Program(("-m", "broker_service"), _OF_A_BROKER)
+_DYING_BROKER: Final = Program(("-m", "tests.contract.broker_edge_cases.dying_broker"), _OF_A_BROKER)
+_PROVIDER: Final = Program(("-m", "provider_service"), Imports(("provider_service.cli", "uvloop")))
+_EXAMPLE_NODE: Final = Program(
+    (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_node.py"),), Imports(("mesh_runtime.node", "uvloop"))
+)
+_ALL: Final = (IAP, BROKER, _DYING_BROKER, _PROVIDER, _EXAMPLE_NODE)
+
+
+def program_of(line: Sequence[str]) -> tuple[Program, Sequence[str]] | None:
+    """Returns the program that a command line runs, and its arguments; None if it is none of these."""
+    if line[:1] == (sys.executable,):
+        for program in _ALL:
+            end = 1 + len(program.head)
+            if line[1:end] == program.head:
+                return program, line[end:]
+    return None
