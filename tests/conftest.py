@@ -26,6 +26,33 @@ structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLA
 node_process.start_process = start_process
 
 
+# Where files take longest. Workers that share the files by `--dist loadfile` get these first, so that none of them is
+# left with one when the others have ended.
+LONGEST_FIRST = (
+    "chaos/",
+    "e2e/",
+    "ledger_model/",
+    "money_model/",
+    "storage/",
+    "contract/broker_load/",
+    "contract/broker_events/",
+    "contract/broker_edge_cases/",
+    "contract/broker_top_ups/",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts what takes longest first, if workers share the files (with `--no-loadscope-reorder`, they keep to it)."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    place = item.path.relative_to(Path(__file__).parent).as_posix()
+    return next((turn for turn, start in enumerate(LONGEST_FIRST) if place.startswith(start)), len(LONGEST_FIRST))
+
+
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[SharedServer]:
     with closing(SharedServer()) as server:

@@ -35,7 +35,7 @@ async def collected() -> list[str]:
     """The ids of what pytest finds by the names in the index."""
     names = sorted({name for _, names in rows() for name in names})
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *names),
+        *(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--assert=plain", *names),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

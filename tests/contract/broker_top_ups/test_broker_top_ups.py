@@ -17,10 +17,12 @@ from broker_service.engine.auto_top_ups import AutoTopUps
 from broker_service.payments.gateway import PaymentMethod
 from broker_service.payments.gateways import Gateways
 from broker_service.storage.audit import audit
+from tests.contract.broker_world.fresh_books import FreshBooks
 from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.running_broker import MovableClock, running_broker
 from tests.contract.broker_world.scripted_gateway import ScriptedGateway
 from tests.contract.broker_world.world import Account, World, new_id, new_world
+from tests.databases import DatabaseKind, DatabaseMaker
 
 METHOD = PaymentMethod("customer", "card")
 PACK_CREDITS, PRICE = 100, 1_000
@@ -102,6 +104,17 @@ async def shop(database_url: str) -> AsyncIterator[Shop]:
     async with running_broker(database_url, gateways=Gateways(gateway)) as running:
         yield await open_shop(await new_world(running), gateway)
         assert (await running.broker.database.read(audit)).violations == ()
+
+
+@pytest.fixture(scope="module")
+async def standing(
+    database_kind: DatabaseKind, fresh_books: FreshBooks, session_databases: DatabaseMaker
+) -> AsyncIterator[Shop]:
+    """A shop that is shared by tests that change nothing."""
+    gateway = ScriptedGateway("EUR")
+    url = fresh_books.copy(database_kind, session_databases)
+    async with running_broker(url, gateways=Gateways(gateway)) as running:
+        yield await open_shop(await new_world(running), gateway)
 
 
 async def test_an_account_that_runs_low_buys_a_pack_once(shop: Shop) -> None:
@@ -269,11 +282,11 @@ async def test_a_broker_that_serves_tops_up_by_itself(database_url: str) -> None
         ({"account_id": ""}, "account_id"),
     ],
 )
-async def test_a_wrong_field_is_named_and_changes_nothing(shop: Shop, changed: dict[str, Any], field: str) -> None:
-    refusal = await refusal_of(shop.set_up(**changed))
+async def test_a_wrong_field_is_named_and_changes_nothing(standing: Shop, changed: dict[str, Any], field: str) -> None:
+    refusal = await refusal_of(standing.set_up(**changed))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
     assert field in refusal.fields
-    assert (await shop.shown()).state == OFF
+    assert (await standing.shown()).state == OFF
 
 
 async def test_what_does_not_fit_is_refused(shop: Shop) -> None:
