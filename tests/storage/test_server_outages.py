@@ -99,11 +99,11 @@ async def test_what_was_answered_before_a_server_ended_is_there_once(
     answered: list[str] = []
 
     async def keep_reserving() -> None:
-        while len(answered) < 300:
+        while len(answered) < 150:
             request_id = new_id()
             await reserve_until_done(world, account, request_id)
             answered.append(request_id)
-            if len(answered) in {50, 150}:
+            if len(answered) in {30, 90}:
                 end(private_postgresql)
                 await asyncio.sleep(0.2)
                 private_postgresql.start()
