@@ -7,7 +7,7 @@ with --publish, docs/performance.json and the tables of docs/performance.md.
 import argparse
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -50,12 +50,12 @@ _RUNS: Final[dict[str, Callable[[Stage, Plan, Told], Awaitable[Findings]]]] = {
 _PROFILES: Final = {"engine": profile_engine, "grpc": profile_broker}
 
 
-async def main() -> int:
+async def main(command_line: Sequence[str] | None = None) -> int:
     """Runs the sections and returns the exit code: 1 when one fails, 2 when it could not be tried.
 
     A target that is missed is no failure: the tables say so.
     """
-    arguments = _read_arguments()
+    arguments = _read_arguments(command_line)
     use_few_cpus()
     # gRPC tells of every connection that ends.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -104,7 +104,7 @@ def _tell(section: str, progress: str) -> None:
     print(f"{section}: {progress}", file=sys.stderr, flush=True)
 
 
-def _read_arguments() -> argparse.Namespace:
+def _read_arguments(command_line: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measures the broker against its baselines.")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(TITLES)}; default all")
     parser.add_argument("--quick", action="store_true", help="try the programs; the figures mean nothing")
@@ -117,7 +117,7 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="time functions too, into var/bench/profiles")
     parser.add_argument("--publish", action="store_true", help="write docs/performance.json and docs/performance.md")
     parser.add_argument("--results", type=Path, metavar="FILE", default=_OWN_DIRECTORY / "results.json")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command_line)
     unknown = set(arguments.sections) - TITLES.keys()
     if unknown:
         parser.error(f"there is no section {', '.join(sorted(unknown))}")

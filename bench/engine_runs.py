@@ -1,6 +1,5 @@
 """Running the engine's process (engine_lane.py) and checking its books."""
 
-import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE
@@ -11,6 +10,7 @@ import msgspec
 
 from bench.engine_lane import Measured, ProfiledThread
 from bench.rounds import Sample
+from deploy import node_process
 from deploy.node_process import ROOT, run_command
 
 
@@ -64,7 +64,7 @@ async def check_books(url: str) -> None:
 
 async def run_program(module: str, *arguments: str) -> str:
     """Runs a module of ours to its end and returns what it prints. Raises RunFailedError."""
-    process = await asyncio.create_subprocess_exec(
+    process = await node_process.start_process(
         *(sys.executable, "-m", module, *arguments), cwd=ROOT, stdout=PIPE, stderr=PIPE
     )
     try:

@@ -27,11 +27,19 @@ IAP: Final = Program(
 )
 BROKER: Final = Program(("-m", "broker_service"), _OF_A_BROKER)
 _DYING_BROKER: Final = Program(("-m", "tests.contract.broker_edge_cases.dying_broker"), _OF_A_BROKER)
+_MEASURING: Final = [
+    Program(("-m", f"bench.{name}"), _OF_A_BROKER) for name in ("engine_lane", "echo_server", "frames")
+]
 _PROVIDER: Final = Program(("-m", "provider_service"), Imports(("provider_service.cli", "uvloop")))
 _EXAMPLE_NODE: Final = Program(
     (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_node.py"),), Imports(("mesh_runtime.node", "uvloop"))
 )
-_ALL: Final = (IAP, BROKER, _DYING_BROKER, _PROVIDER, _EXAMPLE_NODE)
+# A supervisor does without gRPC, which its workers import.
+_EXAMPLE_WORKERS: Final = Program(
+    (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_workers.py"),),
+    Imports(("mesh_runtime.workers", "mesh_runtime.commands", "mesh_runtime.logs")),
+)
+_ALL: Final = (IAP, BROKER, _DYING_BROKER, *_MEASURING, _PROVIDER, _EXAMPLE_NODE, _EXAMPLE_WORKERS)
 
 
 def program_of(line: Sequence[str]) -> tuple[Program, Sequence[str]] | None:

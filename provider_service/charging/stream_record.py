@@ -24,8 +24,12 @@ class StreamRecord(Protocol):
     async def delivered(self, total_credits: int) -> None:
         """So much is owed in all. Awaited after a chunk was written and before the next one is asked for."""
 
-    async def closed(self) -> None:
-        """Everything is settled with the broker, or cannot be settled any more."""
+    async def closed(self, captured_credits: int) -> None:
+        """Everything is settled with the broker, or cannot be settled any more; so much is known to be captured.
+
+        Also told when `opened` has failed and the credits are back, but not after a bug: then it stays as it is, to be
+        settled after the process.
+        """
 
 
 class NoRecord:
@@ -37,7 +41,7 @@ class NoRecord:
     async def delivered(self, _total_credits: int) -> None:
         """Does nothing."""
 
-    async def closed(self) -> None:
+    async def closed(self, _captured_credits: int) -> None:
         """Does nothing."""
 
 

@@ -137,6 +137,7 @@ class StreamSession:
             await self._record.opened(reserved)
         except BaseException:
             await self._payments.release(self.request, reserved)
+            await self._record.closed(0)
             raise
         return reserved
 
@@ -200,11 +201,12 @@ class StreamSession:
             balance = await captures.settle(keep_captured=ending is None)
         except CallError as error:
             charged = captures.captured_credits
+            await self._record.closed(charged)
             why = ending or stream_refusals.passed_on(error)
             return conclude(charged, None, why(charged))
         finally:
             patience.cancel()
-            await self._record.closed()
+        await self._record.closed(owed)
         return conclude(owed, balance, None if ending is None else ending(owed))
 
 

@@ -29,7 +29,7 @@ BROKER = "broker_service"
 KILLS_VARIABLE = "IAP_CHAOS_KILLS"
 SEED_VARIABLE = "IAP_CHAOS_SEED"
 
-CLIENTS = 12
+CLIENTS = 8
 OTHER_ACCOUNTS = 10
 HOT_CREDITS = 60
 OTHER_CREDITS = 30
@@ -121,9 +121,9 @@ async def _strike(stage: Stage, failures: Sequence[Failure]) -> None:
     chance = stage.chance
     for failure in failures:
         at_once = failure is kill_broker and chance.random() < 0.5
-        await _wait_for_answers(stage, chance.randint(1, 60), then=stage.broker.kill_now if at_once else _do_nothing)
+        await _wait_for_answers(stage, chance.randint(1, 30), then=stage.broker.kill_now if at_once else _do_nothing)
         if not at_once:
-            await asyncio.sleep(chance.choice((chance.uniform(0.0, 0.01), chance.uniform(0.0, 0.3))))
+            await asyncio.sleep(chance.choice((chance.uniform(0.0, 0.01), chance.uniform(0.0, 0.2))))
         await failure(stage)
     await _wait_for_answers(stage, CLIENTS, then=_do_nothing)
 

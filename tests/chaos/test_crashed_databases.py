@@ -9,7 +9,7 @@ from tests.chaos.server_failures import ServerFailures
 from tests.chaos.stage import SECONDS_PER_KILL, Failure, fail_under_load, kill_broker, kills_wanted, set_stage
 from tests.postgres_server import PostgresServer
 
-KILLS = kills_wanted(12)
+KILLS = kills_wanted(8)
 
 
 @pytest.mark.timeout(120 + SECONDS_PER_KILL * KILLS)

@@ -39,7 +39,7 @@ from tests.databases import run_sql
 from tests.stripe_double.api import SECRET_KEY, ApiError
 from tests.stripe_double.server import WEBHOOK_SECRET, StripeDouble, running_stripe
 
-KILLS = kills_wanted(12)
+KILLS = kills_wanted(6)
 BUYERS = 6
 # Prices that part into shares and refunds with remainders.
 PRICES_CENTS = (999, 1_000, 101)
@@ -86,7 +86,7 @@ class Shop:
     async def strike(self, moment: str) -> None:
         """Kills the broker at a moment in the midst of work, or shortly after it, and starts it again."""
         async with asyncio.timeout(SILENCE_SECONDS):
-            await self.caller.progress.wait_for_answers(self.chance.randint(5, 40), lambda: None)
+            await self.caller.progress.wait_for_answers(self.chance.randint(5, 20), lambda: None)
             self._come.clear()
             self.awaited = moment
             await self._come.wait()

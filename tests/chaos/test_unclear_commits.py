@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 from iap.broker.v1 import admin_pb2, catalog_pb2
 
+from broker_service.engine import writing
 from broker_service.storage import postgresql
 from broker_service.storage.audit import audit
 from tests.chaos.movements import MOVEMENTS, SECRET_RPCS
@@ -21,6 +22,8 @@ from tests.contract.broker_world.world import World, call, new_id, new_world
 from tests.databases import DatabaseKind, DatabaseMaker
 
 SILENCE_SECONDS = 0.5
+# The proxy is there again at once.
+RECONNECT_SECONDS = 0.01
 # The broker's own tries; then it tells the callers.
 TRIES = 5
 
@@ -32,6 +35,7 @@ async def proxied_broker(session_databases: DatabaseMaker) -> AsyncIterator[Prox
     """A broker that reaches its database by a proxy, and that takes a server for gone after half a second."""
     with pytest.MonkeyPatch.context() as patch, WireProxy(session_databases.make(DatabaseKind.POSTGRESQL)) as proxy:
         patch.setattr(postgresql, "_SILENCE_SECONDS", SILENCE_SECONDS)
+        patch.setattr(writing, "_RECONNECT_SECONDS", RECONNECT_SECONDS)
         async with running_broker(proxy.url) as running:
             # It commits by itself, soon after a purchase, and would spend the faults that are meant for requests.
             await running.broker.events.placing.stop()

@@ -1,7 +1,5 @@
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import grpc.aio
 import pytest
 from iap.broker.v1 import broker_pb2, broker_pb2_grpc
 
+from bench import __main__ as command
 from bench import frames
 from bench.echo_server import EchoServicer
 from bench.engine_runs import check_books
@@ -210,12 +209,15 @@ async def test_a_long_past_passes_the_audit(database_url: str) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["engine", "serve"])
-def test_a_section_runs(name: str, tmp_path: Path) -> None:
+async def test_a_section_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # This process keeps its own.
+    monkeypatch.setattr(command, "use_few_cpus", lambda: None)
     path = tmp_path / "results.json"
-    done = run_bench(name, "--quick", "--results", str(path))
-    assert done.returncode == 0, done.stderr
+    assert await command.main([name, "--quick", "--seconds", "0.2", "--results", str(path)]) == 0
     found = read_results(path).sections[name]
-    assert render(read_results(path)) in done.stdout
+    assert render(read_results(path)) in capsys.readouterr().out
     assert all(figure.median > 0 for figure in found.figures)
     for kind in DatabaseKind if name != "serve" else ():
         assert any(kind in figure.subject for figure in found.figures)
@@ -229,13 +231,9 @@ def test_a_section_runs(name: str, tmp_path: Path) -> None:
         (["--rounds", "0"], "sizes must be greater than 0"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments: list[str], error: str) -> None:
-    done = run_bench(*arguments)
-    assert done.returncode == 2
-    assert error in done.stderr
-
-
-def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (sys.executable, "-m", "bench", *arguments), cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
-    )
+async def test_wrong_arguments_are_refused(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        await command.main(arguments)
+    assert error in capsys.readouterr().err

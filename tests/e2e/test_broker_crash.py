@@ -55,7 +55,7 @@ async def test_capture_succeeds_after_a_kill_between_reserve_and_capture(
     assert (await mesh.audit()).violations == ()
 
 
-@pytest.mark.parametrize(("transport", "connections", "kills"), [("unary", 1, 6), ("pipelined", 2, 2)])
+@pytest.mark.parametrize(("transport", "connections", "kills"), [("unary", 1, 3), ("pipelined", 2, 2)])
 async def test_kills_under_load_lose_nothing_acknowledged_and_count_nothing_twice(
     mesh: LocalMesh, seeded: Seeded, transport: Transport, connections: int, kills: int
 ) -> None:

@@ -14,10 +14,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from deploy.node_process import ANY_PORT, NodeCommand, NodeProcess
+from deploy.node_process import ANY_PORT, NodeCommand, NodeProcess, run_command
 from tests.contract.broker_http.web import Web
 from tests.databases import DatabaseKind, DatabaseMaker, only_on
 from tests.e2e.http_brokers import BROKER, HttpBroker, http_broker, new_id
+from tests.forked_commands import Ended, run_forked, run_started
+from tests.forked_processes import start_process
+from tests.forked_programs import BROKER as BROKER_PROGRAM
 from tests.stripe_double.api import SECRET_KEY, Trouble
 from tests.stripe_double.server import WEBHOOK_SECRET, StripeDouble, running_stripe
 
@@ -134,11 +137,8 @@ async def test_https_is_served_with_the_same_certificate(
 ) -> None:
     chain, key = certificate
     tls = ("--tls-certificate", str(chain), "--tls-key", str(key))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "broker_service", "init", "--database", database_url), stdout=subprocess.DEVNULL
-    )
-    assert await process.wait() == 0
-    serving = await asyncio.create_subprocess_exec(
+    await run_command(BROKER, "init", "--database", database_url)
+    serving = await start_process(
         *(sys.executable, "-m", "broker_service", "serve", "--database", database_url, "--listen", "127.0.0.1:0"),
         *("--http-listen", "127.0.0.1:0", *tls),
         stdout=subprocess.PIPE,
@@ -178,19 +178,12 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 def sqlite_broker(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a database that was made a broker's."""
     url = f"sqlite:///{tmp_path_factory.mktemp('settings')}/iap.db"
-    assert broker_command("init", "--database", url).returncode == 0
+    assert broker_command("init", "--database", url).exit_code == 0
     return url
 
 
-def broker_command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "broker_service", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**os.environ, **environment},
-    )
+def broker_command(*arguments: str, **environment: str) -> Ended:
+    return run_forked(BROKER_PROGRAM, *arguments, environment={**os.environ, **environment})
 
 
 STRIPE = ("--payment-gateway", "stripe", "--http-listen", "127.0.0.1:0")
@@ -216,8 +209,8 @@ def test_a_wrong_setting_is_named_in_one_line(
     sqlite_broker: str, arguments: tuple[str, ...], environment: dict[str, str], words: tuple[str, ...]
 ) -> None:
     result = broker_command("serve", "--database", sqlite_broker, "--listen", "127.0.0.1:0", *arguments, **environment)
-    assert (result.returncode, result.stdout) == (2, "")
-    (line,) = result.stderr.splitlines()
+    assert (result.exit_code, result.output) == (2, "")
+    (line,) = result.errors.splitlines()
     for word in words:
         assert word in line
 
@@ -228,9 +221,9 @@ def test_a_port_in_use_is_named(sqlite_broker: str) -> None:
         result = broker_command(
             "serve", "--database", sqlite_broker, "--listen", "127.0.0.1:0", "--http-listen", address
         )
-    assert (result.returncode, result.stdout) == (2, "")
-    assert address in result.stderr
-    assert "in use" in result.stderr
+    assert (result.exit_code, result.output) == (2, "")
+    assert address in result.errors
+    assert "in use" in result.errors
 
 
 def test_without_the_extra_it_says_what_to_install(sqlite_broker: str, tmp_path: Path) -> None:
@@ -239,9 +232,9 @@ def test_without_the_extra_it_says_what_to_install(sqlite_broker: str, tmp_path:
     (hiding / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'stripe'\", name='stripe')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     command = ("serve", "--database", sqlite_broker, "--listen", "127.0.0.1:0", *STRIPE)
-    result = broker_command(*command, PYTHONPATH=path, **STRIPE_ENVIRONMENT)
-    assert result.returncode == 2
-    assert "iap-mesh[stripe]" in result.stderr
+    result = run_started(BROKER, *command, environment={**os.environ, "PYTHONPATH": path, **STRIPE_ENVIRONMENT})
+    assert result.exit_code == 2
+    assert "iap-mesh[stripe]" in result.errors
 
 
 def test_large_libraries_are_loaded_only_where_they_are_used() -> None:

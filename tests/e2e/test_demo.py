@@ -35,9 +35,12 @@ def rows(output: str, *beginning: str) -> list[list[str]]:
     return [words[len(beginning) :] for words in found if words[: len(beginning)] == list(beginning)]
 
 
-async def test_the_demo_tells_what_it_does() -> None:
-    code, output, errors = await finish(await start_demo())
-    assert (code, errors) == (0, "")
+async def test_the_demo_tells_what_it_does_and_leaves_its_files_where_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await demo.main(["--directory", str(tmp_path)]) == 0
+    output, errors = capsys.readouterr()
+    assert errors == ""
     assert "the broker keeps EUR 1.25 (25 %) and owes the provider EUR 3.74" in " ".join(output.split())
     assert rows(output, "a", "short", "text") == [["+12025550143", "GSM-7", "1", "1", "21", "sent"]]
     assert rows(output, "a", "long", "text") == [["+12025550143", "GSM-7", "3", "3", "18", "sent"]]
@@ -50,13 +53,9 @@ async def test_the_demo_tells_what_it_does() -> None:
     assert rows(output, "refund", "EUR") == [["-2.24", "EUR", "-0.56", "EUR", "-1.68"]]
     assert rows(output, "payout", "EUR") == [["0.00", "EUR", "0.00", "EUR", "-2.06"]]
     assert output.endswith("All of it was checked, and is as told.\n")
-
-
-async def test_the_demo_leaves_its_files_where_it_is_told_to(tmp_path: Path) -> None:
-    assert (await finish(await start_demo("--directory", str(tmp_path))))[0] == 0
     assert {"iap.db", "sms-outbox.txt", "broker.log", "provider.log"} <= {path.name for path in tmp_path.iterdir()}
-    code, _, errors = await finish(await start_demo("--directory", str(tmp_path)))
-    assert (code, errors) == (1, f"demo: error: {tmp_path} is in use: there is a database in it\n")
+    assert await demo.main(["--directory", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"demo: error: {tmp_path} is in use: there is a database in it\n"
 
 
 async def test_what_is_not_as_told_fails_the_demo(

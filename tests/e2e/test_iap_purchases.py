@@ -1,18 +1,29 @@
 """`iap buy`, `iap purchases` and `iap refund`, with a real broker that has checkout pages."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from tests.databases import DatabaseKind, DatabaseMaker
 from tests.e2e.http_brokers import HttpBroker, http_broker
 from tests.unit.client_stub.command_line import Outcome, iap
 
 
-@pytest.fixture
-async def broker(database_url: str, tmp_path: Path) -> AsyncIterator[HttpBroker]:
-    async with http_broker(database_url, tmp_path) as running:
+@pytest_asyncio.fixture(scope="module")
+async def shared_broker(
+    session_databases: DatabaseMaker, database_kind: DatabaseKind, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[HttpBroker]:
+    url = session_databases.make(database_kind)
+    async with http_broker(url, tmp_path_factory.mktemp("purchases")) as running:
         yield running
+
+
+@pytest.fixture
+async def broker(shared_broker: HttpBroker) -> HttpBroker:
+    """The broker, and another customer with another account there."""
+    await shared_broker.open_account()
+    return shared_broker
 
 
 async def by_token(broker: HttpBroker, *arguments: str) -> Outcome:

@@ -1,32 +1,17 @@
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench import loadtest
 from bench.ghz_run import CONFIGURATIONS, Report
 from bench.ghz_tool import GHZ_VERSION, can_install_ghz, find_ghz
 from bench.loadtest import Outcome, compare_books
 from deploy.local_mesh import Books
-from deploy.node_process import ROOT
 
 HAS_GHZ = find_ghz() is not None or can_install_ghz()
-
-
-def run_loadtest(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (sys.executable, "-m", "bench.loadtest", *arguments),
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 def report(ok_count: int, **errors: int) -> Report:
@@ -54,29 +39,37 @@ OUTCOME = Outcome(reserve=report(5), serve_request=report(3), reserved_credits_e
 # Installing ghz takes a minute, once.
 @pytest.mark.timeout(660)
 @pytest.mark.skipif(not HAS_GHZ, reason="there is neither ghz nor Go to install it with")
-def test_the_books_have_what_a_short_load_test_was_answered() -> None:
-    done = run_loadtest("--requests", "40", "--concurrency", "8")
-    if "loadtest: error: ghz is needed" in done.stderr:
-        pytest.skip(done.stderr.strip())
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.findall(r"\[OK\] +(\d+) responses", done.stdout) == ["40", "40"]
-    assert "The books agree: 40 credits reserved and 40 captured" in done.stdout
+async def test_the_books_have_what_a_short_load_test_was_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # This process keeps its own.
+    monkeypatch.setattr(loadtest, "_use_few_cpus", lambda: None)
+    exit_code = await loadtest.main(["--requests", "40", "--concurrency", "8"])
+    output, errors = capsys.readouterr()
+    if "loadtest: error: ghz is needed" in errors:
+        pytest.skip(errors.strip())
+    assert (exit_code, errors) == (0, "")
+    assert re.findall(r"\[OK\] +(\d+) responses", output) == ["40", "40"]
+    assert "The books agree: 40 credits reserved and 40 captured" in output
 
 
-def test_without_ghz_and_go_there_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    done = run_loadtest(PATH=str(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+async def test_without_ghz_and_go_there_is_one_line_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert await loadtest.main([]) == 2
+    assert capsys.readouterr() == (
+        "",
         "loadtest: error: ghz is needed: put it on the PATH "
-        f"(https://ghz.sh/docs/install, {GHZ_VERSION}), or install Go\n"
+        f"(https://ghz.sh/docs/install, {GHZ_VERSION}), or install Go\n",
     )
 
 
 @pytest.mark.parametrize("duration", ["10", "0s", "6m", "soon"])
-def test_a_wrong_duration_is_refused(duration: str) -> None:
-    done = run_loadtest("--duration", duration)
-    assert done.returncode == 2
-    assert f"'{duration}' is no time from 1s to 5m" in done.stderr
+async def test_a_wrong_duration_is_refused(duration: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        await loadtest.main(["--duration", duration])
+    assert f"'{duration}' is no time from 1s to 5m" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["reserve.json", "serve_request.json"])

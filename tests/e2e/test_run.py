@@ -68,6 +68,15 @@ def processes_naming(path: Path) -> list[str]:
     return found
 
 
+async def refuses_another(directory: Path) -> None:
+    """One mesh at a time uses a directory."""
+    second = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deploy.run", "--directory", str(directory)), cwd=ROOT, stdout=PIPE, stderr=PIPE
+    )
+    _, errors = await asyncio.wait_for(second.communicate(), 20)
+    assert (second.returncode, errors.decode()) == (1, f"run: error: a mesh is running in {directory} already\n")
+
+
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes by /proc")
 async def test_the_mesh_to_develop_against_is_kept_from_one_run_to_the_next(tmp_path: Path) -> None:
     async with running(tmp_path) as lines:
@@ -88,17 +97,9 @@ async def test_the_mesh_to_develop_against_is_kept_from_one_run_to_the_next(tmp_
     }
 
     async with running(tmp_path) as lines:
+        await refuses_another(tmp_path)
         # The first has the addresses: others, if the usual ports were taken meanwhile.
         exports_again = [line for line in lines if line.startswith("export ")]
         assert exports_again[1:] == exports[1:]
         serve = next(line for line in lines if " serve " in line)
         assert "charged 1 credit, 20 credits available" in await paste(*exports_again, serve)
-
-
-async def test_one_mesh_at_a_time_uses_a_directory(tmp_path: Path) -> None:
-    async with running(tmp_path):
-        second = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "deploy.run", "--directory", str(tmp_path)), cwd=ROOT, stdout=PIPE, stderr=PIPE
-        )
-        _, errors = await asyncio.wait_for(second.communicate(), 20)
-        assert (second.returncode, errors.decode()) == (1, f"run: error: a mesh is running in {tmp_path} already\n")

@@ -16,6 +16,7 @@ from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.world import World, call, new_world
 from tests.databases import DatabaseKind, only_on
 from tests.forked_commands import run_forked
+from tests.forked_processes import start_process
 from tests.forked_programs import BROKER
 
 COMMAND = [sys.executable, "-m", "broker_service"]
@@ -143,9 +144,7 @@ async def test_a_run_that_is_killed_is_finished_by_the_next(own_world: World) ->
     for seller in sellers:
         await seller.sell(euro(1_000))
     url = own_world.running.database_url
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, "settle", "--database", url, "--apply", stdout=asyncio.subprocess.DEVNULL
-    )
+    process = await start_process(*COMMAND, "settle", "--database", url, "--apply", stdout=asyncio.subprocess.DEVNULL)
     count = "SELECT count(*) FROM payouts"
     while process.returncode is None and own_world.running.sql(count) < [(2,)]:  # noqa: ASYNC110
         await asyncio.sleep(0)

@@ -31,8 +31,8 @@ class Record:
     async def delivered(self, total_credits: int) -> None:
         self._tell(f"delivered {total_credits}")
 
-    async def closed(self) -> None:
-        self._tell("closed")
+    async def closed(self, captured_credits: int) -> None:
+        self._tell(f"closed {captured_credits}")
 
     def _tell(self, what: str) -> None:
         self.told.append(what)
@@ -76,7 +76,7 @@ async def test_what_is_owed_is_on_record_before_the_next_chunk_is_made(
         "delivered 2",
         "made 1",
         "delivered 4",
-        "closed",
+        "closed 4",
     ]
 
 
@@ -86,9 +86,11 @@ async def test_a_refused_stream_is_not_on_record(paying_world: World, service: M
     assert record.told == []
 
 
-@pytest.mark.parametrize("fails_at", ["opened 10", "delivered 1"])
+@pytest.mark.parametrize(("fails_at", "end"), [("opened 10", "closed 0"), ("delivered 1", "closed 1")])
 async def test_a_record_that_fails_ends_the_stream_and_nothing_stays_reserved(
-    paying_world: World, service: MeteredService, fails_at: str
+    paying_world: World, service: MeteredService, fails_at: str, end: str
 ) -> None:
     service.script = pieces(3)
-    await read(paying_world, service, Record(fails_at=fails_at), 50)
+    record = Record(fails_at=fails_at)
+    await read(paying_world, service, record, 50)
+    assert record.told[-2:] == [fails_at, end]

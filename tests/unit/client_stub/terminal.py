@@ -6,6 +6,7 @@ import pty
 import sys
 from asyncio.subprocess import PIPE
 
+from tests.forked_processes import start_process
 from tests.unit.client_stub.command_line import ROOT, Outcome
 
 
@@ -14,7 +15,7 @@ async def iap_at_terminal(*arguments: str, answer: str, **environment: str) -> O
     clean = {name: value for name, value in os.environ.items() if not name.startswith("IAP_")}
     ours, theirs = pty.openpty()
     try:
-        process = await asyncio.create_subprocess_exec(
+        process = await start_process(
             *(sys.executable, "-m", "client_stub", *arguments),
             stdin=theirs,
             stdout=PIPE,

@@ -20,7 +20,8 @@ SERVICE = "test.v1.ExampleService"
 
 
 async def hold(request: StringValue, _context: Any) -> StringValue:
-    """Answer when the file that the request names exists."""
+    """Answer when the file that the request names exists; make one beside it that says that it waits."""
+    Path(f"{request.value}.held").touch()
     while not Path(request.value).exists():  # noqa: ASYNC110 - only another process can say so
         await asyncio.sleep(0.01)
     return request

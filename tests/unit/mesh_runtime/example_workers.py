@@ -6,6 +6,7 @@ Each worker answers with its process id, or holds a call until a file appears. A
 import asyncio
 import os
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mesh_runtime.worker import Worker, this_worker
 from mesh_runtime.workers import supervise
 
 SERVICE = "test.v1.ExampleService"
+ANNOUNCE_SECONDS = 0.2
 
 
 @click.command()
@@ -53,11 +55,13 @@ async def serve(worker: Worker, drain_seconds: float, *, start_seconds: float) -
 
     from mesh_runtime.node import Node, NodeOptions, serve_until_signal  # noqa: PLC0415 - see above
 
+    numbers = count()
+
     async def process_id(_request: StringValue, _context: Any) -> StringValue:
         return StringValue(value=str(os.getpid()))
 
     async def hold(request: StringValue, _context: Any) -> StringValue:
-        Path(request.value).with_name(str(os.getpid())).touch()
+        Path(request.value).with_name(f"held-{os.getpid()}-{next(numbers)}").touch()
         while not Path(request.value).exists():  # noqa: ASYNC110 - only another process can say so
             await asyncio.sleep(0.01)
         return StringValue(value=str(os.getpid()))
@@ -66,7 +70,9 @@ async def serve(worker: Worker, drain_seconds: float, *, start_seconds: float) -
         # In one write: the workers share this output, and what print writes may come in two.
         os.write(1, f"starting {os.getpid()}\n".encode())
         await asyncio.sleep(start_seconds)
-    options = NodeOptions(listen=worker.listen, drain_seconds=drain_seconds, reuse_port=True)
+    options = NodeOptions(
+        listen=worker.listen, drain_seconds=drain_seconds, announce_seconds=ANNOUNCE_SECONDS, reuse_port=True
+    )
     node = Node(options, domain="iap.test", service_names=[SERVICE])
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(

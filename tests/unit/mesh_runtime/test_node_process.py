@@ -37,7 +37,7 @@ class Running:
         return int(response.status)
 
     async def wait_for_health(self, status: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await self.health() != status:  # noqa: ASYNC110 - what is waited for is in another process
                 await asyncio.sleep(0.01)
 
@@ -77,9 +77,10 @@ async def running(*arguments: str) -> AsyncIterator[Running]:
 
 async def until_held(node: Running, path: Path) -> Any:
     """A call that the node is working on until the file exists."""
-    call = asyncio.ensure_future(node.caller.unary("Hold", str(path)))
-    await asyncio.sleep(0.2)
-    assert not call.done()
+    call = asyncio.ensure_future(node.caller.unary("Hold", str(path), timeout=60))
+    async with asyncio.timeout(20):
+        while not Path(f"{path}.held").exists():  # noqa: ASYNC110 - only another process can say so
+            await asyncio.sleep(0.01)
     return call
 
 
@@ -104,11 +105,10 @@ async def test_a_signal_turns_health_off_while_the_running_call_finishes(number:
 
 
 async def test_an_idle_node_stops_at_once() -> None:
-    async with running() as node:
+    async with running("--drain-seconds", "60") as node:
         node.process.send_signal(signal.SIGTERM)
-        started = asyncio.get_running_loop().time()
+        # Which waits for less than that.
         code, _, _ = await finish(node.process)
-        assert asyncio.get_running_loop().time() - started < 2
     assert code == 0
 
 
@@ -136,7 +136,7 @@ async def test_a_second_signal_cancels_running_calls(tmp_path: Path) -> None:
         await node.wait_for_health(NOT_SERVING)
         node.process.send_signal(signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
-            await asyncio.wait_for(held, 5)
+            await asyncio.wait_for(held, 20)
         code, output, _ = await finish(node.process)
     assert (code, output) == (0, "after stop\n")
 

@@ -2,14 +2,16 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc.aio
 import pytest
 
+from tests.unit.mesh_runtime.example_workers import ANNOUNCE_SECONDS
 from tests.unit.mesh_runtime.worker_harness import (
+    Supervised,
     connection,
     kill_group,
     lives,
@@ -30,43 +32,45 @@ async def failure(directory: Path, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, output.decode(), (directory / "log").read_text()
 
 
+@pytest.fixture(scope="module")
+async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervised]:
+    """Two workers, for tests that leave two behind."""
+    async with supervising(tmp_path_factory.mktemp("mesh")) as shared:
+        yield shared
+
+
 async def test_a_port_is_announced_once_all_workers_serve_on_it(tmp_path: Path) -> None:
-    async with supervising(tmp_path, "--workers", "3") as mesh:
+    # What tells the supervisor how many there are reaches the workers as well, which supervise none of their own.
+    async with supervising(tmp_path, IAP_EXAMPLE_WORKERS="3") as mesh:
         started = await mesh.wait_for_event("workers.started", address=mesh.address)
-        assert await mesh.pids() == set(started["pids"])
+        assert await mesh.pids(3) == set(started["pids"])
         assert len(started["pids"]) == 3
         assert mesh.process.pid not in started["pids"]
         mesh.process.send_signal(signal.SIGTERM)
         assert await mesh.finish() == (0, "")
-
-
-async def test_workers_do_not_supervise_workers_of_their_own(tmp_path: Path) -> None:
-    async with supervising(tmp_path, IAP_EXAMPLE_WORKERS="2") as mesh:
-        assert len(await mesh.pids()) == 2
         assert len(mesh.events("workers.started")) == 1
 
 
-async def test_a_killed_worker_is_replaced_while_the_port_goes_on_answering(tmp_path: Path) -> None:
-    async with supervising(tmp_path) as mesh:
-        before = await mesh.pids()
-        victim = min(before)
-        os.kill(victim, signal.SIGKILL)
-        await until(lambda: not lives(victim))
-        answered_meanwhile = await mesh.pids()
-        replaced = await mesh.wait_for_event("workers.replaced", previous_pid=victim)
-        assert answered_meanwhile <= before - {victim} | {replaced["pid"]}
-        assert await mesh.pids() == before - {victim} | {replaced["pid"]}
-        (ended,) = mesh.events("workers.ended")
-    assert (ended["pid"], ended["end"]) == (victim, "a worker was ended by SIGKILL")
+async def test_a_killed_worker_is_replaced_while_the_port_goes_on_answering(mesh: Supervised) -> None:
+    before = await mesh.pids()
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    await until(lambda: not lives(victim))
+    answered_meanwhile = await mesh.pids(1)
+    replaced = await mesh.wait_for_event("workers.replaced", previous_pid=victim)
+    assert answered_meanwhile <= before - {victim} | {replaced["pid"]}
+    assert await mesh.pids() == before - {victim} | {replaced["pid"]}
+    (ended,) = [event for event in mesh.events("workers.ended") if event["pid"] == victim]
+    assert ended["end"] == "a worker was ended by SIGKILL"
 
 
-async def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(tmp_path: Path) -> None:
-    async with supervising(tmp_path) as mesh, AsyncExitStack() as stack:
+async def test_a_worker_that_is_told_to_stop_drains_and_is_replaced(mesh: Supervised, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
         calls = await mesh.hold_in_each(tmp_path / "go", stack)
         victim = min(await mesh.pids())
         os.kill(victim, signal.SIGTERM)
         os.kill(victim, signal.SIGTERM)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2 * ANNOUNCE_SECONDS)
         assert lives(victim)
         (tmp_path / "go").touch()
         assert victim in {int(answer.value) for answer in await asyncio.gather(*calls)}
@@ -80,7 +84,7 @@ async def test_a_worker_that_keeps_dying_is_replaced_ever_more_slowly(tmp_path: 
         refuse.write_text("the database is full")
         os.kill(victim, signal.SIGKILL)
         await until(lambda: len(mesh.events("workers.ended")) > 3)
-        assert len(await mesh.pids()) == 1
+        assert len(await mesh.pids(1)) == 1
         refuse.unlink()
         await mesh.wait_for_event("workers.replaced")
         ended = mesh.events("workers.ended")
@@ -98,8 +102,9 @@ def to_all(process_id: int, number: int) -> None:
     os.killpg(process_id, number)
 
 
-@pytest.mark.parametrize("send", [to_the_supervisor, to_all])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("send", "number"), [(to_the_supervisor, signal.SIGTERM), (to_all, signal.SIGTERM), (to_all, signal.SIGINT)]
+)
 async def test_a_signal_lets_every_worker_finish_its_calls(
     send: Callable[[int, int], None], number: int, tmp_path: Path
 ) -> None:
@@ -108,7 +113,7 @@ async def test_a_signal_lets_every_worker_finish_its_calls(
         calls = await mesh.hold_in_each(tmp_path / "go", stack)
         send(mesh.process.pid, number)
         await until(lambda: len(mesh.events("node.stopping")) == 2)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2 * ANNOUNCE_SECONDS)
         assert not any(call.done() for call in calls)
         (tmp_path / "go").touch()
         assert {int(answer.value) for answer in await asyncio.gather(*calls)} == pids
@@ -124,7 +129,7 @@ async def test_a_second_signal_cancels_running_calls(tmp_path: Path) -> None:
         mesh.process.send_signal(signal.SIGTERM)
         await until(lambda: len(mesh.events("node.stopping")) == 2)
         mesh.process.send_signal(signal.SIGTERM)
-        answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+        answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
         assert {type(answer) for answer in answers} == {grpc.aio.AioRpcError}
         assert await mesh.finish() == (0, "")
 
@@ -148,7 +153,7 @@ async def test_a_signal_ends_workers_that_still_start_at_once(tmp_path: Path) ->
     try:
         starting = {int((await process.stdout.readline()).split()[1]) for _ in range(2)}
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = await asyncio.wait_for(process.communicate(), 5)
+        output, _ = await asyncio.wait_for(process.communicate(), 30)
     finally:
         kill_group(process)
     assert (process.returncode, output) == (0, b"")
@@ -189,11 +194,9 @@ async def test_a_port_that_a_stranger_holds_is_refused(tmp_path: Path) -> None:
     assert (code, output, errors) == (2, "", expected)
 
 
-async def test_a_port_that_other_workers_share_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    async with supervising(tmp_path) as mesh:
-        code, output, errors = await failure(tmp_path / "other", "--listen", mesh.address)
-        assert len(await mesh.pids()) == 2
+async def test_a_port_that_other_workers_share_is_refused(mesh: Supervised, tmp_path: Path) -> None:
+    code, output, errors = await failure(tmp_path, "--listen", mesh.address)
+    assert len(await mesh.pids()) == 2
     expected = f"iap-example: error: cannot listen on {mesh.address}: address already in use\n"
     assert (code, output, errors) == (2, "", expected)
 

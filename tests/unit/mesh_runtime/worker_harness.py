@@ -14,11 +14,14 @@ from typing import Any
 
 import grpc.aio
 
+from tests.forked_processes import start_process
 from tests.unit.mesh_runtime.harness import Caller
 
 PROGRAM = Path(__file__).with_name("example_workers.py")
 ROOT = Path(__file__).parents[3]
-CONNECTIONS = 24
+# Which worker gets a connection, chance decides: so many are made, and as many again until enough workers have one.
+CONNECTIONS = 6
+ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,21 @@ class Supervised:
     address: str
     log_path: Path
 
-    async def pids(self) -> set[int]:
-        """The workers that answer on many new connections: all of them, but for a chance of one in millions."""
+    async def pids(self, at_least: int = 2) -> set[int]:
+        """Those that answer on new connections, which are made until so many have answered, or in vain."""
+        found: set[int] = set()
+        for _ in range(ROUNDS):
+            found |= await self._answering()
+            if len(found) >= at_least:
+                break
+        return found
+
+    async def _answering(self) -> set[int]:
         async with AsyncExitStack() as stack:
             callers = [await stack.enter_async_context(connection(self.address)) for _ in range(CONNECTIONS)]
             # A connection that a worker had not yet accepted when it was killed is reset, and made again.
-            answers = await asyncio.gather(*(caller.unary("ProcessId", wait_for_ready=True) for caller in callers))
-        return {int(answer.value) for answer in answers}
+            calls = [caller.unary("ProcessId", timeout=30, wait_for_ready=True) for caller in callers]
+            return {int(answer.value) for answer in await asyncio.gather(*calls)}
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What was logged by this name so far."""
@@ -53,19 +64,28 @@ class Supervised:
 
     async def hold_in_each(self, path: Path, stack: AsyncExitStack) -> list[Any]:
         """Calls that last until the file exists, at least one in each of two workers."""
-        callers = [await stack.enter_async_context(connection(self.address)) for _ in range(CONNECTIONS)]
-        calls = [asyncio.ensure_future(caller.unary("Hold", str(path), timeout=30)) for caller in callers]
-        # A worker that holds a call makes a file with its process id as its name.
-        await until(lambda: len([found for found in path.parent.iterdir() if found.name.isdigit()]) > 1)
-        # The other calls are on their way, too.
-        await asyncio.sleep(0.2)
-        return calls
+        calls: list[Any] = []
+
+        def holders() -> list[str]:
+            """The worker of each call, by the file that it has made, whose name says so."""
+            return [file.name.split("-")[1] for file in path.parent.glob("held-*")]
+
+        def are_held() -> bool:
+            return len(holders()) == len(calls)
+
+        for _ in range(ROUNDS):
+            callers = [await stack.enter_async_context(connection(self.address)) for _ in range(CONNECTIONS)]
+            calls += [asyncio.ensure_future(caller.unary("Hold", str(path), timeout=60)) for caller in callers]
+            await until(are_held)
+            if len(set(holders())) > 1:
+                return calls
+        raise AssertionError("one worker gets all connections")
 
     async def finish(self) -> tuple[int, str]:
         """The exit code and the rest of the output."""
         assert self.process.stdout is not None
-        output = await asyncio.wait_for(self.process.stdout.read(), 20)
-        return await asyncio.wait_for(self.process.wait(), 20), output.decode()
+        output = await asyncio.wait_for(self.process.stdout.read(), 30)
+        return await asyncio.wait_for(self.process.wait(), 30), output.decode()
 
 
 @asynccontextmanager
@@ -79,7 +99,7 @@ async def connection(address: str) -> AsyncIterator[Caller]:
 async def start(directory: Path, *arguments: str, **environment: str) -> Process:
     """Start the example program; what it logs goes to `log` in the directory."""
     with (directory / "log").open("ab") as log:
-        return await asyncio.create_subprocess_exec(
+        return await start_process(
             sys.executable,
             str(PROGRAM),
             *arguments,
@@ -121,6 +141,6 @@ def lives(pid: int) -> bool:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what happens in other processes."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.01)

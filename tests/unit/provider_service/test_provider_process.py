@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 import uuid
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -124,7 +125,7 @@ def begin(client: ProviderClient, token: str, path: Path) -> "asyncio.Task[Any]"
 
 async def wait_until_not_serving(address: str) -> None:
     request = health_pb2.HealthCheckRequest(service="iap.provider.v1.ProviderService")
-    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(5):
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(20):
         statuses = health_pb2_grpc.HealthStub(channel).Watch(request)
         while (await statuses.read()).status == health_pb2.HealthCheckResponse.SERVING:
             pass
@@ -171,9 +172,9 @@ async def test_a_request_that_outlasts_the_drain_is_released_before_the_end(
 async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
     broker: BrokerDouble, broker_address: str, installed: Path, hurried: bool
 ) -> None:
-    ticks, error = 0, None
+    ticks, told, error = 0, 0.0, None
     async with (
-        running(installed, broker_address, "--drain-seconds", "1", service="ticking") as (process, address),
+        running(installed, broker_address, "--drain-seconds", "2", service="ticking") as (process, address),
         ProviderClient.connect(address) as client,
     ):
         token = broker.open_account(2000, service="ticking")
@@ -181,11 +182,13 @@ async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
             async for response in client.serve_stream(service="ticking", input={}, account_token=token):
                 ticks = response.charged_credits
                 if ticks == 2:
+                    told = time.monotonic()
                     process.send_signal(signal.SIGTERM)
                 if ticks == 5 and hurried:
                     process.send_signal(signal.SIGTERM)
         except UnavailableError as stopped:
             error = stopped
+        seconds = time.monotonic() - told
         code, output, _ = await finish(process)
     assert (code, output) == (0, "service closed\n")
     (reservation,) = broker.reservations
@@ -195,7 +198,7 @@ async def test_a_signal_ends_a_stream_and_what_was_delivered_is_paid(
         assert reservation.captured_credits in (ticks, ticks + 1)
     else:
         assert (reservation.captured_credits, error.metadata["charged_credits"]) == (ticks, str(ticks))
-        assert ticks > 10, "it had the drain time"
+        assert seconds > 1.2, "it had the drain time, but for the last quarter"
 
 
 @pytest.mark.parametrize(
