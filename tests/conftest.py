@@ -1,6 +1,5 @@
 """What all tests share."""
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -47,12 +46,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Puts what takes longest first, if workers share the files (with `--no-loadscope-reorder`, they keep to it)."""
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
-
-
-def pytest_collection_finish() -> None:
-    """Takes what was collected out of the garbage collector's rounds: it stays to the end, and is by far the most."""
-    gc.collect()
-    gc.freeze()
 
 
 def _turn(item: pytest.Item) -> int:
