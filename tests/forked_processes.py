@@ -44,17 +44,32 @@ async def start_process(
         given = (_file(stdin, os.O_RDONLY, stack), _file(stdout, os.O_WRONLY, stack), _file(stderr, os.O_WRONLY, stack))
         files = [number if its is None else its for number, (its, _) in enumerate(given)]
         peer = ForkedPeer(program.imports, orders, files)
-    return ForkedProcess(peer, *[None if ours is None else await _reader(ours) for _, ours in given[1:]])
+    return ForkedProcess(peer, *[None if ours is None else await _open(ours) for _, ours in given[1:]])
+
+
+class Pipe(asyncio.StreamReaderProtocol):
+    """What a process writes, and when the last one that could write has closed it."""
+
+    def __init__(self) -> None:
+        self.reader = StreamReader()
+        super().__init__(self.reader)
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
 
 class ForkedProcess(Process):
     """A forked process, to whoever has started it."""
 
-    def __init__(self, peer: ForkedPeer, stdout: StreamReader | None, stderr: StreamReader | None) -> None:
+    def __init__(self, peer: ForkedPeer, stdout: Pipe | None, stderr: Pipe | None) -> None:
         self.pid = peer.pid
         self.stdin = None
-        self.stdout = stdout
-        self.stderr = stderr
+        self.stdout = None if stdout is None else stdout.reader
+        self.stderr = None if stderr is None else stderr.reader
+        self._pipes = [pipe for pipe in (stdout, stderr) if pipe is not None]
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
@@ -65,7 +80,12 @@ class ForkedProcess(Process):
         return self._ended.result() if self._ended.done() else None
 
     async def wait(self) -> int:
-        return await asyncio.shield(self._ended)
+        """Returns when nothing more can be read, either, unless it has ended already: as asyncio's own do."""
+        if not self._ended.done():
+            await asyncio.shield(self._ended)
+            for pipe in self._pipes:
+                await asyncio.shield(pipe.closed)
+        return self._ended.result()
 
     def send_signal(self, number: int) -> None:
         if self._ended.done():
@@ -104,11 +124,9 @@ def _file(stream: Stream, flags: int, stack: ExitStack) -> tuple[int | None, IO[
     return (stream if isinstance(stream, int) else stream.fileno()), None
 
 
-async def _reader(pipe: IO[bytes]) -> StreamReader:
-    loop = asyncio.get_running_loop()
-    reader = StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    return reader
+async def _open(file: IO[bytes]) -> Pipe:
+    _, pipe = await asyncio.get_running_loop().connect_read_pipe(Pipe, file)
+    return pipe
 
 
 async def _rest(stream: StreamReader | None) -> bytes:

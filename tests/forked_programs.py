@@ -34,7 +34,12 @@ _PROVIDER: Final = Program(("-m", "provider_service"), Imports(("provider_servic
 _EXAMPLE_NODE: Final = Program(
     (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_node.py"),), Imports(("mesh_runtime.node", "uvloop"))
 )
-_ALL: Final = (IAP, BROKER, _DYING_BROKER, *_MEASURING, _PROVIDER, _EXAMPLE_NODE)
+# A supervisor does without gRPC, which its workers import.
+_EXAMPLE_WORKERS: Final = Program(
+    (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_workers.py"),),
+    Imports(("mesh_runtime.workers", "mesh_runtime.commands", "mesh_runtime.logs")),
+)
+_ALL: Final = (IAP, BROKER, _DYING_BROKER, *_MEASURING, _PROVIDER, _EXAMPLE_NODE, _EXAMPLE_WORKERS)
 
 
 def program_of(line: Sequence[str]) -> tuple[Program, Sequence[str]] | None:

@@ -29,13 +29,12 @@ async def test_a_server_is_a_process_of_its_own_and_ends_by_signals(
     assert os.getsid(first.pid) == first.pid
     assert Path(f"/proc/{first.pid}/cwd").resolve() == tmp_path
     first.send_signal(number)
-    assert await first.wait() == code
+    output, errors = await first.communicate()
+    assert (first.returncode, output) == (code, b"")
+    assert code or b"node.stopped" in errors
     assert second.returncode is None
     second.kill()
-    output, errors = await second.communicate()
-    assert output == b""
     assert await second.wait() == -signal.SIGKILL
-    assert b"node.serving" in errors
     with pytest.raises(ProcessLookupError):
         second.terminate()
 

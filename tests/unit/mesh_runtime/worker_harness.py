@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc.aio
 
+from tests.forked_processes import start_process
 from tests.unit.mesh_runtime.harness import Caller
 
 PROGRAM = Path(__file__).with_name("example_workers.py")
@@ -98,7 +99,7 @@ async def connection(address: str) -> AsyncIterator[Caller]:
 async def start(directory: Path, *arguments: str, **environment: str) -> Process:
     """Start the example program; what it logs goes to `log` in the directory."""
     with (directory / "log").open("ab") as log:
-        return await asyncio.create_subprocess_exec(
+        return await start_process(
             sys.executable,
             str(PROGRAM),
             *arguments,
