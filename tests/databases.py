@@ -6,7 +6,7 @@ import re
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import StrEnum
@@ -26,6 +26,7 @@ SERVER_VARIABLE = "IAP_TEST_DATABASE"
 
 # What another process waits for a lock at most, so that a test that blocks itself fails soon and says why.
 LOCK_SECONDS = 5
+_LOCK_TRIES = 4
 
 Rows = list[tuple[Any, ...]]
 
@@ -155,12 +156,24 @@ def write_lock(url: str) -> Iterator[None]:
             other.sql("BEGIN IMMEDIATE")
         else:
             tables = other.sql("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema()")
-            other.sql("BEGIN")
-            other.sql(f"LOCK TABLE {', '.join(sorted(name for (name,) in tables))} IN EXCLUSIVE MODE")
+            _lock_tables(other, sorted(name for (name,) in tables))
         try:
             yield
         finally:
             other.sql("ROLLBACK")
+
+
+def _lock_tables(other: Connected, tables: Sequence[str]) -> None:
+    """Locks tables in a transaction; again, if a vacuum or somebody who waits for one of them was in the way."""
+    for _ in range(_LOCK_TRIES):
+        other.sql("BEGIN")
+        try:
+            other.sql(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            other.sql("ROLLBACK")
+        else:
+            return
+    raise TimeoutError("the tables cannot be locked")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from broker_service.domain.book import Book, Changes, latest_time
 from broker_service.domain.decide import Verdict
-from broker_service.domain.records import JournalEntry, TrialClaim
+from broker_service.domain.records import Account, JournalEntry, TrialClaim
 from broker_service.domain.references import References
 from broker_service.storage import ledger_statements as statements
 from broker_service.storage.errors import StorageConflictError
@@ -62,6 +62,13 @@ class LedgerLane(Protocol):
         ...
 
 
+class _Usual(Struct, frozen=True):
+    """An update for most changes: those that leave alone what `rest` returns of a record."""
+
+    update: Update
+    rest: Callable[[Any], Any]
+
+
 class _Kept(Struct, frozen=True):
     """A kind of row that books hold and changes bring new versions of, both under `name`.
 
@@ -73,6 +80,7 @@ class _Kept(Struct, frozen=True):
     rows: RecordRows[Any]
     insert: Insert
     update: Update | None = None
+    usual: _Usual | None = None
 
 
 class _Added(Struct, frozen=True):
@@ -83,7 +91,25 @@ class _Added(Struct, frozen=True):
     insert: Insert
 
 
-_GRANTS = _Kept("grants", attrgetter("grant_id"), GRANTS, statements.INSERT_GRANTS, statements.UPDATE_GRANTS)
+_ACCOUNTS = _Kept(
+    "accounts",
+    attrgetter("account_id"),
+    ACCOUNTS,
+    statements.INSERT_ACCOUNTS,
+    statements.UPDATE_ACCOUNTS,
+    _Usual(
+        statements.MOVE_CREDITS_OF_ACCOUNTS,
+        attrgetter("state", "state_reason", "low_balance_credits", "token_epoch"),
+    ),
+)
+_GRANTS = _Kept(
+    "grants",
+    attrgetter("grant_id"),
+    GRANTS,
+    statements.INSERT_GRANTS,
+    statements.UPDATE_GRANTS,
+    _Usual(statements.MOVE_CREDITS_OF_GRANTS, lambda grant: (grant.revoked, grant.remaining_credits == 0)),
+)
 _RESERVATIONS = _Kept(
     "reservations",
     attrgetter("reservation_id"),
@@ -161,10 +187,10 @@ _LOADED_BY = {
 
 
 class _Loaded(Struct):
-    """Keys of the rows a batch has loaded, so that others are inserted and these updated."""
+    """The records a batch has loaded, by their keys, so that others are inserted and these updated."""
 
-    accounts: set[str] = field(default_factory=set)
-    kept: dict[str, set[str]] = field(default_factory=lambda: {kind.name: set() for kind in _KEPT})
+    accounts: dict[str, Account] = field(default_factory=dict)
+    kept: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind.name: {} for kind in _KEPT})
 
 
 def commit_steps(references: References, now: Now, decide: Decide) -> Steps:
@@ -177,7 +203,7 @@ def commit_steps(references: References, now: Now, decide: Decide) -> Steps:
     for row in rows:
         account = ACCOUNTS.record_of(row)
         books[account.account_id].account = account
-        loaded.accounts.add(account.account_id)
+        loaded.accounts[account.account_id] = account
     instant = latest_time(list(books.values()), now())
     steps = _loads(references, account_ids, instant)
     for step, rows in zip(steps, (yield steps), strict=True):
@@ -233,12 +259,12 @@ def _take(step: LoadStep, rows: Iterable[PlainRow], books: dict[str, Book], load
         _take_claims(rows, books)
         return
     kind = _LOADED_BY[step.load]
-    keys = loaded.kept[kind.name]
+    records = loaded.kept[kind.name]
     for row in rows:
         record = kind.rows.record_of(row)
         key = kind.key(record)
         getattr(books[record.account_id], kind.name)[key] = record
-        keys.add(key)
+        records[key] = record
 
 
 def _take_claims(rows: Iterable[PlainRow], books: dict[str, Book]) -> None:
@@ -264,10 +290,10 @@ def _grants_of(reservation_ids: set[str], books: dict[str, Book]) -> set[str]:
 def _writes(changes: Sequence[Changes], loaded: _Loaded) -> Iterator[WriteStep]:
     """Returns what writes the last version of each row: new ones are inserted, loaded ones updated."""
     accounts = {change.account.account_id: change.account for change in changes if change.account is not None}
-    yield from _put(ACCOUNTS, accounts, loaded.accounts, statements.INSERT_ACCOUNTS, statements.UPDATE_ACCOUNTS)
+    yield from _put(_ACCOUNTS, accounts, loaded.accounts)
     for kind in _KEPT:
         records = {kind.key(record): record for change in changes for record in getattr(change, kind.name)}
-        yield from _put(kind.rows, records, loaded.kept[kind.name], kind.insert, kind.update)
+        yield from _put(kind, records, loaded.kept[kind.name])
     for added in _ADDED:
         new = [added.rows.row_of(record) for change in changes for record in getattr(change, added.name)]
         if new:
@@ -275,18 +301,30 @@ def _writes(changes: Sequence[Changes], loaded: _Loaded) -> Iterator[WriteStep]:
     yield from _add_journal([journal_entry for change in changes for journal_entry in change.journal_entries])
 
 
-def _put(
-    rows: RecordRows[Any], records: dict[str, Any], loaded: set[str], insert: Insert, update: Update | None
-) -> Iterator[WriteStep]:
+def _put(kind: _Kept, records: dict[str, Any], loaded: dict[str, Any]) -> Iterator[WriteStep]:
     if not records:
         return
     # What cannot change is never written twice: a row that is there already is a conflict.
-    new = [rows.row_of(record) for key, record in records.items() if update is None or key not in loaded]
+    new = [record for key, record in records.items() if kind.update is None or key not in loaded]
     if new:
-        yield WriteStep(insert, new)
-    if update is not None and len(new) < len(records):
-        change_of = _picker(rows, update)
-        yield WriteStep(update, [change_of(record) for key, record in records.items() if key in loaded])
+        yield WriteStep(kind.insert, [kind.rows.row_of(record) for record in new])
+    if kind.update is None or len(new) == len(records):
+        return
+    changed = [(loaded[key], record) for key, record in records.items() if key in loaded]
+    if kind.usual is not None:
+        rest = kind.usual.rest
+        usual = [record for before, record in changed if rest(before) == rest(record)]
+        if usual:
+            yield _change(kind, kind.usual.update, usual)
+        if len(usual) == len(changed):
+            return
+        changed = [(before, record) for before, record in changed if rest(before) != rest(record)]
+    yield _change(kind, kind.update, [record for _, record in changed])
+
+
+def _change(kind: _Kept, update: Update, records: Iterable[Any]) -> WriteStep:
+    change_of = _picker(kind.rows, update)
+    return WriteStep(update, [change_of(record) for record in records])
 
 
 @cache

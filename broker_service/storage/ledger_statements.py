@@ -149,10 +149,19 @@ UPDATE_ACCOUNTS = Update(
         "token_epoch",
     ),
 )
+MOVE_CREDITS_OF_ACCOUNTS = Update(
+    tables.accounts,
+    keys=UPDATE_ACCOUNTS.keys,
+    changing=("ledger_credits", "reserved_credits", "entry_count", "update_time"),
+)
 UPDATE_GRANTS = Update(
     tables.grants,
     keys=("account_id", "grant_id"),
     changing=("remaining_credits", "reserved_credits", "revoked", "spent"),
+)
+# Without what indexes look at, so that they stay as they are.
+MOVE_CREDITS_OF_GRANTS = Update(
+    tables.grants, keys=UPDATE_GRANTS.keys, changing=("remaining_credits", "reserved_credits")
 )
 UPDATE_RESERVATIONS = Update(
     tables.reservations,

@@ -7,7 +7,7 @@ an acknowledged commit may be lost to a power failure (https://www.sqlite.org/pr
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,9 @@ _PRAGMAS = (
     # Pages of the log before it is written back: 64 MB, so that a page that changes often is written back seldom.
     "wal_autocheckpoint = 16384",
 )
+# The rows that an UPDATE is given are gathered in a table of its own: a batch's at most. Readers and migrations may
+# have more to sort than memory holds.
+_WRITER_PRAGMAS = (*_PRAGMAS, "temp_store = MEMORY")
 # The hot path's statements, each in several sizes; 128 by default.
 _PREPARED_STATEMENTS = 1_024
 
@@ -54,7 +57,8 @@ class SqliteDatabase:
 
     def __init__(self, database_url: str | URL) -> None:
         url = make_url(database_url)
-        self._writer = _ConnectedThreads(_engine(url, begin="BEGIN IMMEDIATE"), threads=1, name="iap-write")
+        writing = _engine(url, begin="BEGIN IMMEDIATE", pragmas=_WRITER_PRAGMAS)
+        self._writer = _ConnectedThreads(writing, threads=1, name="iap-write")
         self._readers = _ConnectedThreads(_engine(url, begin="BEGIN"), threads=_READER_THREADS, name="iap-read")
 
     async def write(self, work: Work[Outcome]) -> Outcome:
@@ -177,7 +181,7 @@ def _setting_up(url: URL) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _engine(url: URL, *, begin: str) -> Engine:
+def _engine(url: URL, *, begin: str, pragmas: Sequence[str] = _PRAGMAS) -> Engine:
     engine = sqlalchemy.create_engine(
         url.set(drivername="sqlite+pysqlite"),
         poolclass=sqlalchemy.pool.SingletonThreadPool,
@@ -191,7 +195,7 @@ def _engine(url: URL, *, begin: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        for pragma in _PRAGMAS:
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

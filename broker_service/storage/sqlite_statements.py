@@ -2,6 +2,9 @@
 
 The driver lets go of the interpreter's lock at every step of a statement, and has to wait for it behind whatever else
 the process does. So rows come out as one JSON text in one step, and go in with one statement for many of them.
+
+A row that breaks a constraint rolls back the whole transaction (OR ROLLBACK), as every error does in the end. To be
+able to undo a statement alone, SQLite would have to keep each page as it was before.
 """
 
 import sqlite3
@@ -94,7 +97,7 @@ def _load_text(load: Load) -> str:
 def _insert_text(insert: Insert, row_count: int) -> str:
     columns = (SHARD, *insert.columns) if insert.is_sharded else insert.columns
     return (
-        f"INSERT INTO {insert.table.name} ({', '.join(columns)}) "  # noqa: S608 - names of our own tables
+        f"INSERT OR ROLLBACK INTO {insert.table.name} ({', '.join(columns)}) "  # noqa: S608 - names of our own tables
         f"VALUES {_values(len(columns), row_count)}"
     )
 
@@ -108,7 +111,7 @@ def _update_text(update: Update, row_count: int) -> str:
         conditions.insert(0, f"{table}.{SHARD} = ?")
     changes = ", ".join(f"{name} = {given[name]}" for name in update.changing)
     return (
-        f"UPDATE {table} SET {changes} "  # noqa: S608 - names of our own tables
+        f"UPDATE OR ROLLBACK {table} SET {changes} "  # noqa: S608 - names of our own tables
         f"FROM (VALUES {_values(len(names), row_count)}) AS given WHERE {' AND '.join(conditions)}"
     )
 

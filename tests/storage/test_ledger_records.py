@@ -177,6 +177,54 @@ async def test_what_changes_is_written_back_and_the_rest_is_left(database: Datab
     assert await load(lane, all_of(first)) == {"acc": book_of(changed)}
 
 
+ACCOUNT_CHANGES: dict[str, object] = {
+    "state": AccountState.SUSPENDED,
+    "ledger_credits": 9,
+    "reserved_credits": 4,
+    "entry_count": 9,
+    "update_time": LATER,
+    "state_reason": "why",
+    "low_balance_credits": 9,
+    "token_epoch": 9,
+}
+GRANT_CHANGES: dict[str, dict[str, object]] = {
+    "credits spent": {"remaining_credits": 4, "reserved_credits": 0},
+    "all spent": {"remaining_credits": 0, "reserved_credits": 0},
+    "reserved": {"reserved_credits": 5},
+    "revoked": {"revoked": True},
+}
+
+
+@pytest.mark.parametrize("field", ACCOUNT_CHANGES)
+async def test_what_changes_alone_is_written_beside_accounts_that_change_otherwise(
+    database: Database, field: str
+) -> None:
+    lane = database.lane(0)
+    before = [account(account_id, number=5) for account_id in ("acc-1", "acc-2", "acc-3")]
+    await write(lane, *(Changes(account=it) for it in before))
+    after = [
+        replace(before[0], **{field: ACCOUNT_CHANGES[field]}),
+        replace(before[1], ledger_credits=8, update_time=LATER),
+        replace(before[2], ledger_credits=7, state=AccountState.SUSPENDED),
+    ]
+    everyone = References(accounts={it.account_id for it in before})
+    await write(lane, *(Changes(account=it) for it in after), references=everyone)
+    books = await load(lane, everyone)
+    assert [books[it.account_id].account for it in after] == after
+
+
+async def test_grants_that_are_used_up_or_come_back_are_written_beside_others(database: Database) -> None:
+    lane = database.lane(0)
+    before = {name: grant(grant_id=name, number=5) for name in GRANT_CHANGES}
+    named = References(accounts={"acc"}, grants=set(before))
+    await write(lane, Changes(account=account(), grants=tuple(before.values())))
+    for after in ({name: replace(it, **GRANT_CHANGES[name]) for name, it in before.items()}, before):
+        await write(lane, Changes(grants=tuple(after.values())), references=named)
+        assert (await load(lane, named))["acc"].grants == after
+        unspent = {name: it for name, it in after.items() if it.remaining_credits}
+        assert (await load(lane, References(accounts={"acc"})))["acc"].grants == unspent
+
+
 async def test_the_last_version_of_a_row_counts(database: Database) -> None:
     lane = database.lane(0)
     versions = [account(number=number) for number in range(5)]

@@ -220,4 +220,4 @@ def test_whoever_changes_the_schema_keeps_others_out(database: str) -> None:
             return other
 
         other: Future[Migration] = in_transaction(database, meanwhile)
-        assert other.result(timeout=5) == Migration(head(), head())
+        assert other.result(timeout=20) == Migration(head(), head())

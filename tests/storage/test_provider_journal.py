@@ -262,7 +262,7 @@ async def test_a_full_disk_refuses_and_what_waits_is_written_once_there_is_room(
         journal.released(key, reservation_id="rsv_1")
         assert told[0] is False
         await limit_pages(journal, 1_000_000)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while told[-1] is False or await step_of(journal, key) is Step.WORKING:  # noqa: ASYNC110 - a probe, in time
                 await asyncio.sleep(0.01)
         assert await step_of(journal, key) is Step.RELEASED

@@ -20,10 +20,11 @@ SHARDED = [*HOT, tables.purchases]
 SHARDS = 4
 
 _NAMES = "|".join(table.name for table in SHARDED)
-_USE = re.compile(rf"\b(?:FROM|JOIN|UPDATE|INTO)\s+({_NAMES})\b")
+_USE = re.compile(rf"\b(?:FROM|JOIN|UPDATE|UPDATE OR ROLLBACK|INTO)\s+({_NAMES})\b")
 _CONDITION = re.compile(r"\bshard_id = (\d+)")
 _INSERTED = re.compile(
-    rf"INSERT INTO (?:{_NAMES}) \(shard_id,.*?\)\s+(?:VALUES|SELECT)\s*(.*?)(?:RETURNING|\Z)", re.DOTALL
+    rf"INSERT (?:OR ROLLBACK )?INTO (?:{_NAMES}) \(shard_id,.*?\)\s+(?:VALUES|SELECT)\s*(.*?)(?:RETURNING|\Z)",
+    re.DOTALL,
 )
 # Of a multi-row VALUES: a number that follows an opening bracket at the beginning of a row.
 _ROW = re.compile(r"(?:^|\), )\((\d+),")

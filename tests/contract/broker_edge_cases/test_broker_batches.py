@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from broker_service.engine.committer import DeadlinePassedError
-from tests.contract.broker_edge_cases.batches import answer_or_reason, counts, held_back, in_one_batch, queued
 from tests.contract.broker_edge_cases.commands import charge_within
+from tests.contract.broker_world.batches import answer_or_reason, counts, held_back, in_one_batch, queued
 from tests.contract.broker_world.operations import charge, charged, extend, grant_credits, refund
 from tests.contract.broker_world.world import World
 

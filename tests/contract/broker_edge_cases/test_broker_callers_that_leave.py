@@ -10,8 +10,8 @@ from iap.broker.v1 import broker_pb2
 
 from broker_service.engine.committer import DeadlinePassedError
 from tests.chaos.movements import MOVEMENTS, SECRET_RPCS, Movement
-from tests.contract.broker_edge_cases.batches import held_back, one_commits, queued, until, waiting
 from tests.contract.broker_edge_cases.commands import charge_within
+from tests.contract.broker_world.batches import held_back, one_commits, queued, until, waiting
 from tests.contract.broker_world.world import World, new_id
 from tests.databases import write_lock
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from broker_service.domain.identities import shard_of
-from tests.contract.broker_edge_cases.batches import one_commits, queued, until
+from tests.contract.broker_world.batches import one_commits, queued, until
 from tests.contract.broker_world.operations import charge
 from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.running_broker import running_broker

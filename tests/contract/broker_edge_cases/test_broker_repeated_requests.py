@@ -11,9 +11,9 @@ import pytest
 
 from broker_service.storage.audit import audit
 from tests.chaos.movements import MOVEMENTS, SECRET_RPCS
-from tests.contract.broker_edge_cases.batches import in_one_batch
 from tests.contract.broker_edge_cases.dying_broker import COMMANDS_VARIABLE
 from tests.contract.broker_edge_cases.processes import broker_processes
+from tests.contract.broker_world.batches import in_one_batch
 from tests.contract.broker_world.running_broker import MovableClock, running_broker
 from tests.contract.broker_world.world import World, new_world
 from tests.databases import write_lock

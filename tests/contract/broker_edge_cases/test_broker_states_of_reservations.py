@@ -11,7 +11,7 @@ from iap.broker.v1 import broker_pb2
 
 from broker_service.background.expiry_sweeper import ExpirySweeper
 from broker_service.storage.audit import audit
-from tests.contract.broker_edge_cases.batches import answer_or_reason
+from tests.contract.broker_world.batches import answer_or_reason
 from tests.contract.broker_world.operations import extend, refund
 from tests.contract.broker_world.refusals import refusal_of
 from tests.contract.broker_world.running_broker import running_broker

@@ -33,7 +33,7 @@ class RawClient:
 
     async def status(self) -> int:
         """Returns the status of the next answer; 0 if the connection is closed instead."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             try:
                 head = await self._reader.readuntil(b"\r\n\r\n")
             except (asyncio.IncompleteReadError, ConnectionError):
@@ -44,7 +44,7 @@ class RawClient:
         return int(lines[0].split()[1])
 
     async def is_closed(self) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             try:
                 return await self._reader.read(1) == b""
             except ConnectionError:
@@ -116,7 +116,7 @@ async def test_a_connection_can_be_used_again_and_again(running: RunningBroker) 
 
 async def test_who_reads_no_answers_is_cut_off(running: RunningBroker) -> None:
     async with connected(running) as client:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             # Until nothing more goes through on either side; then it is cut.
             with contextlib.suppress(ConnectionError):
                 while True:

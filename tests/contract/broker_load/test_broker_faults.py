@@ -10,12 +10,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from iap.broker.v1 import broker_pb2
 
+from tests.contract.broker_world.batches import one_commits, until, waiting
 from tests.contract.broker_world.refusals import parse_error, refusal_of
 from tests.contract.broker_world.running_broker import RunningBroker, running_broker
 from tests.contract.broker_world.world import Account, World, call, new_id, new_world
 from tests.databases import write_lock
 
-ARRIVE_SECONDS = 0.05
+ARRIVE_SECONDS = 0.1
+# Long enough for a call to arrive.
+HURRY_SECONDS = 1.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -36,7 +39,7 @@ async def was_reserved(world: World, account: Account, request_id: str) -> bool:
 
 async def health(running: RunningBroker, service: str = "") -> int:
     request = health_pb2.HealthCheckRequest(service=service)
-    answer = await health_pb2_grpc.HealthStub(running.channel).Check(request, timeout=5)
+    answer = await health_pb2_grpc.HealthStub(running.channel).Check(request, timeout=20)
     status: int = answer.status
     return status
 
@@ -47,10 +50,10 @@ async def test_a_command_that_meets_a_bug_harms_no_other_of_its_batch(world: Wor
     world.running.sql("UPDATE reservations SET state = 'BROKEN' WHERE reservation_id = ?", broken)
     with write_lock(world.running.database_url):
         first = asyncio.create_task(world.reserve(other, 1))
-        await asyncio.sleep(ARRIVE_SECONDS)
+        await until(lambda: one_commits(world))
         bug = asyncio.create_task(world.capture(broken))
         behind = [asyncio.create_task(world.reserve(account, 1)) for _ in range(5)]
-        await asyncio.sleep(ARRIVE_SECONDS)
+        await until(lambda: waiting(world) == 6)
     refusal = await refusal_of(bug)
     assert (refusal.code, refusal.reason, refusal.metadata) == (grpc.StatusCode.INTERNAL, "INTERNAL", {})
     assert not refusal.others
@@ -87,11 +90,11 @@ async def test_books_that_contradict_themselves_stop_the_writing(own_world: Worl
     assert await health(world.running) == SERVING
     with write_lock(world.running.database_url):
         calls: list[asyncio.Task[Any]] = [asyncio.create_task(world.capture(reservation_id))]
-        await asyncio.sleep(ARRIVE_SECONDS)
+        await until(lambda: one_commits(world))
         calls.append(asyncio.create_task(world.reserve(other, 1, request_id=request_id)))
-        await asyncio.sleep(ARRIVE_SECONDS)
-    for waiting in (*calls, world.reserve(other, 1)):
-        refusal = await refusal_of(waiting)
+        await until(lambda: waiting(world) == 1)
+    for refused in (*calls, world.reserve(other, 1)):
+        refusal = await refusal_of(refused)
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
         assert account.id not in refusal.message
     assert [world.running.sql(f"SELECT * FROM {table}") for table in tables] == before
@@ -119,16 +122,16 @@ async def test_a_caller_that_leaves_while_its_command_waits_leaves_nothing_behin
     first, cancelled, too_late, kept = (new_id() for _ in range(4))
     with write_lock(world.running.database_url):
         committing = asyncio.create_task(world.reserve(account, 1, request_id=first))
-        await asyncio.sleep(ARRIVE_SECONDS)
+        await until(lambda: one_commits(world))
         leaves = method(reserve_request(account, cancelled), metadata=metadata)
         hurries = asyncio.create_task(
-            refusal_code(method(reserve_request(account, too_late), metadata=metadata, timeout=0.2))
+            refusal_code(method(reserve_request(account, too_late), metadata=metadata, timeout=HURRY_SECONDS))
         )
         stays = asyncio.create_task(world.reserve(account, 1, request_id=kept))
-        await asyncio.sleep(ARRIVE_SECONDS)
+        await until(lambda: waiting(world) == 3)
         assert leaves.cancel()
         assert await hurries is grpc.StatusCode.DEADLINE_EXCEEDED
-        await asyncio.sleep(ARRIVE_SECONDS)
+        await until(lambda: waiting(world) == 1)
     await asyncio.gather(committing, stays)
     done = [await was_reserved(world, account, it) for it in (first, cancelled, too_late, kept)]
     assert done == [True, False, False, True]
@@ -139,7 +142,8 @@ async def test_a_lost_answer_is_found_by_the_retry(world: World) -> None:
     account, request_id = await world.new_account(), new_id()
     method, metadata = world.stubs.broker.Reserve, (("authorization", f"Bearer {world.provider.key}"),)
     with write_lock(world.running.database_url):
-        lost = method(reserve_request(account, request_id), metadata=metadata, timeout=0.2)
+        lost = method(reserve_request(account, request_id), metadata=metadata, timeout=HURRY_SECONDS)
+        await until(lambda: one_commits(world))
         assert await refusal_code(lost) is grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await world.reserve(account, 1, request_id=request_id)).replayed
     assert await world.balance(account) == (100, 1, 99)
@@ -156,10 +160,12 @@ async def test_a_broker_that_stops_answers_what_waits(database_url: str) -> None
         world = await new_world(running)
         account = await world.new_account()
         with write_lock(running.database_url):
-            calls = [asyncio.create_task(world.reserve(account, 1)) for _ in range(10)]
-            await asyncio.sleep(2 * ARRIVE_SECONDS)
+            calls = [asyncio.create_task(world.reserve(account, 1))]
+            await until(lambda: one_commits(world))
+            calls += [asyncio.create_task(world.reserve(account, 1)) for _ in range(9)]
+            await until(lambda: waiting(world) == 9)
             stopping = asyncio.create_task(running.broker.node.stop())
-            await asyncio.sleep(2 * ARRIVE_SECONDS)
+            await asyncio.sleep(ARRIVE_SECONDS)
             assert await health(running) == NOT_SERVING
         answers = await asyncio.gather(*calls)
         assert len({answer.reservation.reservation_id for answer in answers}) == 10

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.contract.broker_world.batches import held_back, one_commits, queued, until, waiting
 from tests.contract.broker_world.refusals import parse_error
 from tests.contract.broker_world.running_broker import running_broker
 from tests.contract.broker_world.world import World, new_id, new_world
@@ -100,35 +101,24 @@ async def test_one_request_id_with_two_sets_of_parameters_at_once_is_taken_by_on
 
 
 async def test_a_large_reserve_refused_does_not_stop_smaller_ones_behind_it(world: World) -> None:
-    account, other = await world.new_account(trial_credits=10), await world.new_account()
+    account = await world.new_account(trial_credits=10)
     _, commits_before = commits(world)
-    with write_lock(world.running.database_url):
-        first = asyncio.create_task(world.reserve(other, 1))
-        await asyncio.sleep(ARRIVE_SECONDS)
-        behind = []
-        for amount in (11, 4, 7, 6, 1):
-            behind.append(asyncio.create_task(world.reserve(account, amount)))
-            await asyncio.sleep(ARRIVE_SECONDS)
+    async with held_back(world, account):
+        behind = await queued(world, [world.reserve(account, amount) for amount in (11, 4, 7, 6, 1)])
     answers = await asyncio.gather(*behind, return_exceptions=True)
-    await first
     assert [isinstance(answer, grpc.aio.AioRpcError) for answer in answers] == [True, False, True, False, True]
     assert await world.balance(account) == (10, 10, 0)
     assert commits(world)[1] - commits_before == 2, "what waited was committed in one batch"
 
 
 async def test_commands_of_one_batch_see_each_other_in_order(world: World) -> None:
-    account, other = await world.new_account(trial_credits=10), await world.new_account()
+    account = await world.new_account(trial_credits=10)
     reservation_id = await world.reserved(account, 10)
-    with write_lock(world.running.database_url):
-        first = asyncio.create_task(world.reserve(other, 1))
-        await asyncio.sleep(ARRIVE_SECONDS)
-        release = asyncio.create_task(world.release(reservation_id))
-        await asyncio.sleep(ARRIVE_SECONDS)
-        reserve = asyncio.create_task(world.reserve(account, 10))
-        await asyncio.sleep(ARRIVE_SECONDS)
-        late = asyncio.create_task(world.capture(reservation_id))
-        await asyncio.sleep(ARRIVE_SECONDS)
-    await asyncio.gather(first, release, reserve)
+    async with held_back(world, account):
+        release, reserve, late = await queued(
+            world, [world.release(reservation_id), world.reserve(account, 10), world.capture(reservation_id)]
+        )
+    await asyncio.gather(release, reserve)
     assert await reasons([late]) == {"RESERVATION_RELEASED": 1}
     assert await world.balance(account) == (10, 10, 0)
 
@@ -146,7 +136,7 @@ async def test_a_thousand_commands_fit_in_one_batch_and_a_limit_is_kept(
         _, commits_before = commits(world)
         with write_lock(running.database_url):
             first = asyncio.create_task(world.reserve(accounts[0], 1))
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: one_commits(world))
             calls = [asyncio.create_task(world.reserve(accounts[n % 20], 1)) for n in range(1_000)]
             await until_all_wait(world)
         await first
@@ -157,11 +147,11 @@ async def test_a_thousand_commands_fit_in_one_batch_and_a_limit_is_kept(
 
 async def until_all_wait(world: World) -> None:
     """Returns when no more commands come to wait, while nothing can be committed."""
-    waiting, times_unchanged = -1, 0
+    now, times_unchanged = -1, 0
     while times_unchanged < 10:
         await asyncio.sleep(ARRIVE_SECONDS)
-        before, waiting = waiting, sum(len(lane._queue) for lane in world.running.broker.committer._lanes)
-        times_unchanged = times_unchanged + 1 if waiting == before else 0
+        before, now = now, waiting(world)
+        times_unchanged = times_unchanged + 1 if now == before else 0
 
 
 async def test_several_shards_keep_every_account_right(new_database: Callable[[], str]) -> None:

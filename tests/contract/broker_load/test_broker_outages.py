@@ -9,6 +9,7 @@ from iap.broker.v1 import broker_pb2, catalog_pb2
 
 from broker_service.storage import postgresql, sqlite
 from broker_service.storage.audit import audit
+from tests.contract.broker_world.batches import one_commits, until, waiting
 from tests.contract.broker_world.refusals import Refusal, refusal_of
 from tests.contract.broker_world.running_broker import RunningBroker, running_broker
 from tests.contract.broker_world.world import World, call, new_id, new_world
@@ -41,9 +42,9 @@ async def test_more_commands_than_may_wait_are_refused_undone(database_url: str)
         request_ids = [new_id() for _ in range(10)]
         with write_lock(running.database_url):
             first = asyncio.create_task(world.reserve(account, 1))
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: one_commits(world))
             second = asyncio.create_task(world.reserve(account, 1))
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: waiting(world) == 1)
             burst = [asyncio.create_task(world.reserve(account, 1, request_id=it)) for it in request_ids]
             refusals = [await refusal_of(it) for it in burst]
         await asyncio.gather(first, second)
@@ -60,13 +61,13 @@ async def test_commands_whose_callers_have_left_do_not_keep_others_out(database_
         account = await world.new_account()
         with write_lock(running.database_url):
             first = asyncio.create_task(world.reserve(account, 1))
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: one_commits(world))
             leaves = asyncio.create_task(world.reserve(account, 1))
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: waiting(world) == 1)
             leaves.cancel()
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: waiting(world) == 0)
             comes = asyncio.create_task(world.reserve(account, 1))
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: waiting(world) == 1)
         await asyncio.gather(first, comes)
         assert await world.balance(account) == (100, 2, 98)
 
@@ -77,7 +78,7 @@ async def test_more_calls_than_may_run_are_refused(database_url: str) -> None:
         account = await world.new_account()
         with write_lock(running.database_url):
             first = asyncio.create_task(world.reserve(account, 1))
-            await asyncio.sleep(ARRIVE_SECONDS)
+            await until(lambda: one_commits(world))
             refusal = await refusal_of(world.balance(account))
         assert_retry_later(refusal, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
         await first

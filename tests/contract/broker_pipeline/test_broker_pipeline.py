@@ -10,7 +10,6 @@ from google.rpc import error_details_pb2
 from iap.broker.v1 import broker_pb2
 
 from broker_service.transport import pipeline
-from tests.contract.broker_edge_cases.batches import batch_sizes, held_back, until, waiting
 from tests.contract.broker_pipeline.streams import (
     PATH,
     Stream,
@@ -20,6 +19,7 @@ from tests.contract.broker_pipeline.streams import (
     refusal_in,
     reserve,
 )
+from tests.contract.broker_world.batches import batch_sizes, held_back, until, waiting
 from tests.contract.broker_world.world import World, new_id
 from tests.databases import DatabaseKind, only_on, write_lock
 

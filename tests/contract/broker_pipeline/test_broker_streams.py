@@ -7,8 +7,8 @@ import grpc
 import pytest
 from iap.broker.v1 import admin_pb2
 
-from tests.contract.broker_edge_cases.batches import held_back, until, waiting
 from tests.contract.broker_pipeline.streams import capture, open_stream, refusal_in, reserve
+from tests.contract.broker_world.batches import held_back, until, waiting
 from tests.contract.broker_world.refusals import Refusal, refusal_of
 from tests.contract.broker_world.running_broker import RunningBroker, running_broker
 from tests.contract.broker_world.world import World, call, new_id, new_world

@@ -103,7 +103,7 @@ class Streaming:
         )
 
     async def ledger_reaches(self, account: Account, ledger_credits: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await self.world.balance(account))[0] != ledger_credits:  # noqa: ASYNC110 - beyond a connection
                 await asyncio.sleep(0.01)
 

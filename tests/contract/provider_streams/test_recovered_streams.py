@@ -83,7 +83,7 @@ async def test_what_was_delivered_is_captured_and_the_rest_released(
             journal=journal,
         ),
     ):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await streaming.world.balance(account))[:2] != (50 - paid, 0):  # noqa: ASYNC110 - another task
                 await asyncio.sleep(0.01)
     assert await streaming.books(account) == (paid, 0)

@@ -91,11 +91,11 @@ async def test_one_id_is_for_one_of_the_two_calls(streaming: Streaming, service:
     account = await streaming.account(5_000)
     streamed = streaming.request(account)
     await streaming.read(account, request_id=streamed.request_id)
-    refused = await refusal_of(streaming.provider.stub.ServeRequest(streamed, timeout=5))
+    refused = await refusal_of(streaming.provider.stub.ServeRequest(streamed, timeout=20))
     assert isinstance(refused, RequestIdReusedError)
     service.quoted_credits = 2
     served = streaming.request(account)
-    assert (await streaming.provider.stub.ServeRequest(served, timeout=5)).charged_credits == 2
+    assert (await streaming.provider.stub.ServeRequest(served, timeout=20)).charged_credits == 2
     again = await streaming.read(account, request_id=served.request_id)
     assert isinstance(again.error, RequestIdReusedError)
     assert await streaming.books(account) == (5, 0)
@@ -103,7 +103,7 @@ async def test_one_id_is_for_one_of_the_two_calls(streaming: Streaming, service:
 
 async def test_a_service_that_only_streams_says_so(streaming: Streaming, service: MeteredService) -> None:
     account = await streaming.account(5_000)
-    refused = await refusal_of(streaming.provider.stub.ServeRequest(streaming.request(account), timeout=5))
+    refused = await refusal_of(streaming.provider.stub.ServeRequest(streaming.request(account), timeout=20))
     assert isinstance(refused, InvalidArgumentError)
     assert refused.violations == {"service": f"{service.name} answers in chunks only: use ServeStream"}
     assert await streaming.reservations(account) == []
