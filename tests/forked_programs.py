@@ -17,7 +17,11 @@ class Program:
 
 
 _OF_A_BROKER: Final = Imports(
-    ("broker_service.cli", "broker_service.bootstrap", "broker_service.transport.http.app", "stripe", "uvloop")
+    (
+        *("broker_service.cli", "broker_service.bootstrap", "broker_service.transport.http.app"),
+        "broker_service.transport.http.server",
+        *("alembic.command", "alembic.config", "asyncpg", "stripe", "uvloop", "tests.compiled_rules"),
+    )
 )
 
 IAP: Final = Program(
@@ -30,7 +34,17 @@ _DYING_BROKER: Final = Program(("-m", "tests.contract.broker_edge_cases.dying_br
 _MEASURING: Final = [
     Program(("-m", f"bench.{name}"), _OF_A_BROKER) for name in ("engine_lane", "echo_server", "frames")
 ]
-_PROVIDER: Final = Program(("-m", "provider_service"), Imports(("provider_service.cli", "uvloop")))
+_PROVIDER: Final = Program(
+    ("-m", "provider_service"),
+    Imports(
+        (
+            *("provider_service.cli", "provider_service.journal.durable", "provider_service.journal.sqlite"),
+            "provider_service.journal.tables",
+            *("provider_service.services.completion", "provider_service.gateways.chat_completions"),
+            *("provider_service.services.sms", "provider_service.gateways.sandbox_sms", "uvloop"),
+        )
+    ),
+)
 _EXAMPLE_NODE: Final = Program(
     (str(ROOT / "tests" / "unit" / "mesh_runtime" / "example_node.py"),), Imports(("mesh_runtime.node", "uvloop"))
 )
