@@ -34,11 +34,11 @@ def is_decided(error: IapError) -> bool:
 
 
 async def until_confirmed(
-    call: Callable[[], Awaitable[Response]], *, rpc: str, reservation_id: str, expiry: float
+    call: Callable[[], Awaitable[Response]], *, rpc: str, reservation_id: str, expiry: Callable[[], float]
 ) -> Response:
     """Repeats a call until the broker has decided, or until `expiry`, a reading of the event loop's clock.
 
-    Raises IapError.
+    That is asked again each time, as reservations are prolonged. Raises IapError.
     """
     loop = asyncio.get_running_loop()
     for delay_seconds in _delays_seconds():
@@ -48,7 +48,7 @@ async def until_confirmed(
             raise
         except IapError as error:
             asked_seconds = 0.0 if error.retry_after is None else error.retry_after.total_seconds()
-            left_seconds = expiry - _LAST_TRY_SECONDS - loop.time()
+            left_seconds = expiry() - _LAST_TRY_SECONDS - loop.time()
             if left_seconds <= 0:
                 raise
             wait_seconds = min(max(delay_seconds, min(asked_seconds, _LONGEST_DELAY_SECONDS)), left_seconds)

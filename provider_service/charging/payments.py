@@ -149,7 +149,7 @@ class Payments:
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )
 
-        return await until_confirmed(capture_once, rpc="Capture", reservation_id=reservation_id, expiry=expiry)
+        return await until_confirmed(capture_once, rpc="Capture", reservation_id=reservation_id, expiry=lambda: expiry)
 
     async def release(self, request_id: str, reservation_id: str, *, expiry: float = NEVER) -> None:
         """Gives all back, repeating the call until the broker decides, or until `expiry`. Raises IapError."""
@@ -162,7 +162,7 @@ class Payments:
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )
 
-        await until_confirmed(release_once, rpc="Release", reservation_id=reservation_id, expiry=expiry)
+        await until_confirmed(release_once, rpc="Release", reservation_id=reservation_id, expiry=lambda: expiry)
 
     async def release_in_time(self, request_id: str, reserved: Reserved) -> None:
         """Gives all back, repeating the call until the broker confirms it or the reservation has expired."""
@@ -191,7 +191,9 @@ class Payments:
                 timeout_seconds=SETTLE_CALL_SECONDS,
             )
 
-        found = await until_confirmed(find_once, rpc="GetReservation", reservation_id=reservation_id, expiry=NEVER)
+        found = await until_confirmed(
+            find_once, rpc="GetReservation", reservation_id=reservation_id, expiry=lambda: NEVER
+        )
         return found.reservation
 
     async def charge(

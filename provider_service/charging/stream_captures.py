@@ -22,8 +22,8 @@ _CAPTURE_SHARE: Final = 0.25
 class Captures:
     """Captures what was delivered: a slice at a time or after a while, and the rest in the end.
 
-    One capture runs at a time, each named by what was captured before it. One that the broker does not confirm goes on
-    in `pending`, and the end waits for it. `end` is told when credits cannot be captured any more.
+    One capture runs at a time, each of something, and named by what was captured before it. One that the broker does
+    not confirm goes on in `pending`, and the end waits for it. `end` is told when credits cannot be captured any more.
     """
 
     def __init__(
@@ -76,7 +76,8 @@ class Captures:
 
     def _begin(self) -> None:
         self._stop_timer()
-        if self._capturing is None:
+        # What the timer was set for may have been captured since; one of nothing would take the next one's name.
+        if self._capturing is None and self.delivered_credits > self.captured_credits:
             self._capturing = self._pending.run_shielded(self._capture_ahead())
 
     async def _capture_ahead(self) -> None:
@@ -94,10 +95,11 @@ class Captures:
     async def _capture(self, *, last: bool) -> Balance:
         captured = await self._payments.capture(
             self._request,
-            self._slices.reserved,
+            self._slices.reserved.reservation.reservation_id,
             captured_before=self.captured_credits,
             additional_credits=self.delivered_credits - self.captured_credits,
             last=last,
+            expiry=lambda: self._slices.reserved.expiry,
         )
         self.captured_credits += captured.captured_credits
         return captured.balance

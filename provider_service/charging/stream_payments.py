@@ -1,5 +1,6 @@
 """The calls to the broker for a stream: slices set aside, captures that keep the reservation open, the end."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -74,15 +75,22 @@ class StreamPayments:
         return await self._payments.extend(reserved, credits=0, ttl=ttl)
 
     async def capture(
-        self, request: StreamRequest, reserved: Reserved, *, captured_before: int, additional_credits: int, last: bool
+        self,
+        request: StreamRequest,
+        reservation_id: str,
+        *,
+        captured_before: int,
+        additional_credits: int,
+        last: bool,
+        expiry: Callable[[], float],
     ) -> CaptureResponse:
         """Takes what was delivered since the capture before, and gives the rest back if it is the last one.
 
         Its id stands for what was captured before it: of two captures of the same credits, this process' and that of
         one which settles its journal, only one takes effect. Repeats the call until the broker confirms it or the
-        reservation is about to expire. Raises CallError when the credits cannot be taken any more.
+        reservation, which goes on being prolonged, is about to expire. Raises CallError when the credits cannot be
+        taken any more.
         """
-        reservation_id = reserved.reservation.reservation_id
 
         async def capture_once() -> CaptureResponse:
             return await self._broker.capture(
@@ -94,9 +102,7 @@ class StreamPayments:
             )
 
         try:
-            return await until_confirmed(
-                capture_once, rpc="Capture", reservation_id=reservation_id, expiry=reserved.expiry
-            )
+            return await until_confirmed(capture_once, rpc="Capture", reservation_id=reservation_id, expiry=expiry)
         except IapError as error:
             if additional_credits:
                 log_unpaid_work(error, reservation_id=reservation_id)
