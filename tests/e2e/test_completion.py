@@ -61,6 +61,13 @@ class Market:
                     return
                 await asyncio.sleep(0.05)
 
+    async def settled_credits(self, token: str) -> int:
+        """Waits until nothing is reserved, and returns what is available then."""
+        async with asyncio.timeout(20):
+            while (balance := await self.balance(token)).reserved_credits:  # noqa: ASYNC110 - only asking tells
+                await asyncio.sleep(0.05)
+        return int(balance.available_credits)
+
 
 @pytest_asyncio.fixture(scope="module")
 async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Market]:
@@ -199,7 +206,9 @@ async def test_a_caller_that_leaves_ends_the_request_behind_it(market: Market, c
         assert (await anext(answers)).charged_credits == 4
     async with asyncio.timeout(10):
         await market.double.left.wait()
-    await market.wait_for(token, reserved_credits=0, available_credits=196)
+    # The chunk counts if the provider has seen its write end before the caller left.
+    credits_left = await market.settled_credits(token)
+    assert credits_left in {196, 200}
 
     market.double.left.clear()
     market.double.play(Script(gate=asyncio.Event()))
@@ -209,4 +218,4 @@ async def test_a_caller_that_leaves_ends_the_request_behind_it(market: Market, c
             await asyncio.sleep(0.01)
         serving.cancel()
         await market.double.left.wait()
-    await market.wait_for(token, reserved_credits=0, available_credits=196)
+    assert await market.settled_credits(token) == credits_left
