@@ -27,10 +27,11 @@ demo: setup  ## Show the whole path: buy a pack, use a service, see the books (a
 run: setup  ## Start a broker and a provider, seeded, and print lines to paste
 	@$(BIN)/python -m deploy.run
 
+# Three workers keep two CPUs busy, as tests wait a good deal for processes and time.
 # Compiled modules are kept even where Python is told not to: the tests start the same programs again and again.
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup  ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 loadtest: setup  ## Load a broker and a provider with ghz, then check the books
 	@$(BIN)/python -m bench.loadtest

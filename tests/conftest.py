@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,9 @@ import structlog
 
 # Before gRPC is imported: it tells of every connection that a test breaks.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# A shell's background jobs ignore interrupts; the processes that tests start would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from deploy import node_process
 from tests.contract.broker_world.fresh_books import FreshBooks
