@@ -18,6 +18,8 @@ class Plan:
     rounds: int = 5
     seconds: float = 6.0
     warm_up_seconds: float = 2.0
+    # Long enough for each account's first call, which looks its token up.
+    introduction_seconds: float = 15.0
     accounts: int = 10_000
     callers: tuple[int, ...] = (64, 256)
     pgbench_clients: tuple[int, ...] = (4, 8, 16, 32, 64)
@@ -33,6 +35,7 @@ QUICK = Plan(
     rounds=1,
     seconds=0.5,
     warm_up_seconds=0.0,
+    introduction_seconds=0.5,
     accounts=200,
     callers=(64,),
     pgbench_clients=(8,),

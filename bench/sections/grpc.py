@@ -1,6 +1,6 @@
 """BrokerService.Reserve over gRPC, durable, against a bare server of the same messages."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -36,6 +36,7 @@ class GrpcSection:
         accounts = self._stage.accounts
         async with self._servers() as (echo, brokers):
             in_flight = await self._best_in_flight(echo)
+            await self._introduce(brokers.values(), in_flight)
             subjects = {_ECHO: self._sending(echo, in_flight, accounts)}
             for kind, broker in brokers.items():
                 subjects[f"broker on {kind}"] = self._sending(broker, in_flight, accounts)
@@ -51,6 +52,7 @@ class GrpcSection:
         findings = Findings()
         async with self._servers() as (echo, brokers):
             in_flight = await self._best_in_flight(echo)
+            await self._introduce(brokers.values(), in_flight)
             subjects: dict[str, Measure] = {}
             for kind, broker in brokers.items():
                 subjects[f"{kind}, spread"] = self._sending(broker, in_flight, self._stage.accounts)
@@ -68,6 +70,7 @@ class GrpcSection:
         accounts = self._stage.accounts
         async with self._servers() as (echo, brokers):
             in_flight = await self._best_in_flight(echo)
+            await self._introduce(brokers.values(), in_flight)
             subjects = {_ECHO: self._sending(echo, in_flight, accounts)}
             for kind, broker in brokers.items():
                 subjects[f"{kind}, unary"] = self._sending(broker, in_flight, accounts)
@@ -112,6 +115,17 @@ class GrpcSection:
         self._tell(f"{in_flight} requests in flight")
         return in_flight
 
+    async def _introduce(self, brokers: Iterable[RunningServer], in_flight: int) -> None:
+        """Has the accounts call each broker, unmeasured: a server that runs for days has met its accounts before."""
+        introduction = SendingRun(
+            in_flight=in_flight,
+            accounts=self._stage.accounts,
+            seconds=self._plan.introduction_seconds,
+            warm_up_seconds=0.0,
+        )
+        for broker in brokers:
+            await self._generator.send(broker, introduction)
+
     def _sending(self, server: RunningServer, in_flight: int, accounts: int, *, pipelined: bool = False) -> Measure:
         run = SendingRun(
             in_flight=in_flight,
@@ -131,5 +145,6 @@ class GrpcSection:
             "load": f"unary Reserve, {in_flight} in flight on 8 connections, from {self._stage.accounts} accounts in "
             "turns or one hot account",
             "generator": str(self._plan.generator),
+            "before": f"{self._plan.introduction_seconds:g} s of calls from all accounts at each broker",
             "checked": "every request answered OK; in the end, the broker's own audit",
         }
