@@ -36,7 +36,7 @@ test: setup  ## Run all tests
 loadtest: setup  ## Load a broker and a provider with ghz, then check the books
 	@$(BIN)/python -m bench.loadtest
 
-bench: setup  ## Measure everything against its baselines, into docs/performance.md (about 40 minutes)
+bench: setup  ## Measure everything against its baselines, into docs/performance.md (about 45 minutes)
 	@$(BIN)/python -m bench --publish
 
 # Prints its seed; with IAP_CHAOS_SEED=… it makes the same choices again, though not at the same instants.
